@@ -1,0 +1,26 @@
+//! The job, its lease and its transitions.
+//!
+//! Everything here is pure and synchronous: the clock and randomness are arguments, and a transition returns the
+//! job as it will be without touching the one it was given. Storage writes that job on the condition that the
+//! stored [`Job::revision`] is still the one that was read.
+
+mod content_type;
+mod error;
+mod ids;
+mod job;
+mod limits;
+mod name;
+mod time;
+mod transitions;
+
+pub use content_type::ContentType;
+pub use error::{Inconsistent, InvalidValue, Refused};
+pub use ids::{JobId, KeyId, Tenant, TokenHash, WorkerId};
+pub use job::{
+    Attempt, Credential, Ending, Holder, Job, Outcome, Pending, Priority, Progress, ResultRef, Running,
+    Source, Spec, State, Status, TaskOptions, Wait,
+};
+pub use limits::{LeaseTerms, Limits, MAX_ATTEMPTS, MAX_FREE_RETURNS, MAX_RETRIES};
+pub use name::FileName;
+pub use time::{Jitter, Timestamp};
+pub use transitions::{Renewal, Submission, Submitted};
