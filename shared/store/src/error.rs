@@ -1,0 +1,79 @@
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use thiserror::Error;
+
+/// Why the table or the object store did not do what was asked. The text is for the log, never for a caller.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It cannot do it now: throttled, unreachable, too slow, or failing.
+    #[error("{operation} is not available: {cause}")]
+    Unavailable {
+        /// What was asked.
+        operation: &'static str,
+        /// Why not.
+        cause: String,
+    },
+    /// It refused in a way that a repetition does not change: a missing table, a missing permission, a bug.
+    #[error("{operation} was refused: {cause}")]
+    Rejected {
+        /// What was asked.
+        operation: &'static str,
+        /// Why not.
+        cause: String,
+    },
+    /// What is stored cannot be what this system stored.
+    #[error("{what} cannot be read: {cause}")]
+    Unreadable {
+        /// Which row or object.
+        what: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may work later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Rejected { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Sorts what the SDK says, after the SDK's own retries.
+    pub(crate) fn of<E, R>(operation: &'static str, error: SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: std::fmt::Debug + 'static,
+    {
+        let transient = match &error {
+            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+            SdkError::ServiceError(service) => service.err().code().is_some_and(is_transient),
+            SdkError::ConstructionFailure(_) => false,
+            // The SDK's enum may grow; what is unknown is not worth another try.
+            _ => false,
+        };
+        let cause = DisplayErrorContext(error).to_string();
+        if transient { Self::Unavailable { operation, cause } } else { Self::Rejected { operation, cause } }
+    }
+}
+
+/// The codes that DynamoDB and S3 give for "not now".
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+fn is_transient(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "InternalServerError"
+            | "LimitExceededException"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "RequestTimeout"
+            | "ServiceUnavailable"
+            | "SlowDown"
+            | "ThrottlingException"
+            | "TransactionConflictException"
+    )
+}

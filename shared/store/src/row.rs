@@ -1,0 +1,489 @@
+//! A job as one row, and a row as the job it was. What no transition produces is refused here.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    Attempt, ContentType, FileName, Holder, Inconsistent, Job, JobId, KeyId, LeaseTerms, Limits, Outcome,
+    Pending, Priority, Progress, ResultRef, Running, Source, Spec, State, Status, TaskOptions, Tenant,
+    Timestamp, TokenHash, Wait, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+
+use crate::{StoreError, table::Layout};
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// The table's attributes. Times are milliseconds, spans seconds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    pk: String,
+    #[serde(flatten)]
+    due: DueRow,
+    /// For DynamoDB's TTL, in seconds. Present once the job has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    tenant: Tenant,
+    content_type: ContentType,
+    task_id: String,
+    source: SourceRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    options: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    options_stored: bool,
+    limits: LimitsRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<PriorityRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_hash: Option<ByteArray<32>>,
+    created_at: Timestamp,
+    opened_at: Timestamp,
+    updated_at: Timestamp,
+    revision: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<AttemptRow>,
+    retries: u32,
+    free_returns: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    continued_by: Option<ContinuedBy>,
+    status: StatusRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<PendingRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    running: Option<RunningRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<EndRow>,
+}
+
+/// The attributes of the `due` index.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct DueRow {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SourceRow {
+    key: String,
+    name: FileName,
+    size: u64,
+    etag: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<ByteArray<32>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LimitsRow {
+    queue: u64,
+    run: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    retries: u32,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PriorityRow {
+    High,
+    Low,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ContinuedBy {
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StatusRow {
+    Pending,
+    Processing,
+    Completed,
+    Failed,
+    Timeout,
+    Cancelled,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PendingRow {
+    since: Timestamp,
+    #[serde(default, skip_serializing_if = "is_false")]
+    backoff: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RunningRow {
+    worker: WorkerId,
+    #[serde(flatten)]
+    lease: LeaseRow,
+    started_at: Timestamp,
+    lease_ends_at: Timestamp,
+    #[serde(default, skip_serializing_if = "is_false")]
+    confirmed: bool,
+}
+
+/// Who holds a lease and for how long: a token with a term in seconds, or an API key for the whole run.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeaseRow {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<ByteArray<32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    api_key: Option<KeyId>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AttemptRow {
+    worker: WorkerId,
+    #[serde(flatten)]
+    lease: LeaseRow,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+    outcome: OutcomeRow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What a failure led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    then: Option<StatusRow>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OutcomeRow {
+    Completed,
+    Failed,
+    TimedOut,
+    Lapsed,
+    NeverHeardOf,
+    Released,
+    Cancelled,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ProgressRow {
+    percent: u8,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EndRow {
+    at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result: Option<ResultRow>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ResultRow {
+    key: String,
+    size: u64,
+    sha256: ByteArray<32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The partition key of a job's row.
+pub(crate) fn pk(id: JobId) -> String {
+    format!("job#{id}")
+}
+
+/// The job that a partition key names.
+pub(crate) fn job_of_pk(pk: &str) -> Option<JobId> {
+    pk.strip_prefix("job#")?.parse().ok()
+}
+
+/// The row of `job`.
+pub(crate) fn encode(job: &Job, layout: &Layout) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(row_of(job, layout))
+        .map_err(|error| StoreError::Unreadable { what: format!("job {}", job.id), cause: error.to_string() })
+}
+
+/// The job that a row holds.
+pub(crate) fn decode(item: Item) -> Result<Job, StoreError> {
+    let name = item.get("pk").and_then(|pk| pk.as_s().ok()).cloned().unwrap_or_default();
+    let unreadable = |cause: String| StoreError::Unreadable { what: format!("row {name:?}"), cause };
+    let row: Row = serde_dynamo::from_item(item).map_err(|error| unreadable(error.to_string()))?;
+    job_of(row).map_err(|error| unreadable(error.to_string()))
+}
+
+fn row_of(job: &Job, layout: &Layout) -> Row {
+    let limits = &job.spec.limits;
+    let (options, options_stored) = match &job.spec.task_options {
+        TaskOptions::Inline(text) => ((text != "{}").then(|| text.clone()), false),
+        TaskOptions::Stored => (None, true),
+    };
+    Row {
+        pk: pk(job.id),
+        due: DueRow { due_key: layout.due_key(job), due_at: job.due_at(), deadline: job.deadline() },
+        expires_at: job.ending().map(|end| end.at.plus(layout.retention).0 / 1000),
+        tenant: job.tenant.clone(),
+        content_type: job.spec.content_type.clone(),
+        task_id: job.spec.ingestion_task_id.clone(),
+        source: SourceRow {
+            key: job.spec.source.key.clone(),
+            name: job.spec.source.name.clone(),
+            size: job.spec.source.size_bytes,
+            etag: job.spec.source.etag.clone(),
+            sha256: job.spec.source.sha256.map(ByteArray::new),
+        },
+        options,
+        options_stored,
+        limits: LimitsRow {
+            queue: limits.queue.as_secs(),
+            run: limits.run.as_secs(),
+            total: limits.total.map(|total| total.as_secs()),
+            retries: limits.max_retries,
+        },
+        priority: match job.spec.priority {
+            Priority::High => Some(PriorityRow::High),
+            Priority::Normal => None,
+            Priority::Low => Some(PriorityRow::Low),
+        },
+        request_hash: job.spec.request_hash.map(ByteArray::new),
+        created_at: job.created_at,
+        opened_at: job.opened_at,
+        updated_at: job.updated_at,
+        revision: job.revision,
+        attempts: job.attempts.iter().map(attempt_row).collect(),
+        retries: job.retries,
+        free_returns: job.free_returns,
+        progress: job.progress.as_ref().map(|progress| ProgressRow {
+            percent: progress.percentage,
+            message: progress.message.clone(),
+            stage: progress.stage.clone(),
+        }),
+        continued_by: job.continued_locally.then_some(ContinuedBy::Local),
+        status: status_row(job.status()),
+        pending: match &job.state {
+            State::Pending(pending) => {
+                Some(PendingRow { since: pending.since, backoff: pending.wait == Wait::Backoff })
+            }
+            State::Processing(_)
+            | State::Completed { .. }
+            | State::Failed { .. }
+            | State::Timeout { .. }
+            | State::Cancelled { .. } => None,
+        },
+        running: job.running().map(|running| RunningRow {
+            worker: running.worker.clone(),
+            lease: lease_row(&running.holder, running.terms),
+            started_at: running.started_at,
+            lease_ends_at: running.lease_ends_at,
+            confirmed: running.confirmed,
+        }),
+        end: end_row(&job.state),
+    }
+}
+
+fn end_row(state: &State) -> Option<EndRow> {
+    match state {
+        State::Pending(_) | State::Processing(_) => None,
+        State::Completed { at, result } => Some(EndRow {
+            at: *at,
+            error: None,
+            result: Some(ResultRow {
+                key: result.key.clone(),
+                size: result.size_bytes,
+                sha256: ByteArray::new(result.sha256),
+            }),
+        }),
+        State::Failed { at, error } | State::Timeout { at, error } => {
+            Some(EndRow { at: *at, error: Some(error.clone()), result: None })
+        }
+        State::Cancelled { at } => Some(EndRow { at: *at, error: None, result: None }),
+    }
+}
+
+fn lease_row(holder: &Holder, terms: LeaseTerms) -> LeaseRow {
+    let term = match terms {
+        LeaseTerms::Renewed(term) => Some(term.as_secs()),
+        LeaseTerms::WholeRun => None,
+    };
+    match holder {
+        Holder::Token(hash) => LeaseRow { token: Some(ByteArray::new(hash.0)), term, api_key: None },
+        Holder::Key(key) => LeaseRow { token: None, term, api_key: Some(key.clone()) },
+    }
+}
+
+fn attempt_row(attempt: &Attempt) -> AttemptRow {
+    let (outcome, error, then) = match &attempt.outcome {
+        Outcome::Completed => (OutcomeRow::Completed, None, None),
+        Outcome::Failed { error, then } => (OutcomeRow::Failed, Some(error.clone()), Some(status_row(*then))),
+        Outcome::TimedOut => (OutcomeRow::TimedOut, None, None),
+        Outcome::Lapsed => (OutcomeRow::Lapsed, None, None),
+        Outcome::NeverHeardOf => (OutcomeRow::NeverHeardOf, None, None),
+        Outcome::Released => (OutcomeRow::Released, None, None),
+        Outcome::Cancelled => (OutcomeRow::Cancelled, None, None),
+    };
+    AttemptRow {
+        worker: attempt.worker.clone(),
+        lease: lease_row(&attempt.holder, attempt.terms),
+        started_at: attempt.started_at,
+        ended_at: attempt.ended_at,
+        outcome,
+        error,
+        then,
+    }
+}
+
+fn status_row(status: Status) -> StatusRow {
+    match status {
+        Status::Pending => StatusRow::Pending,
+        Status::Processing => StatusRow::Processing,
+        Status::Completed => StatusRow::Completed,
+        Status::Failed => StatusRow::Failed,
+        Status::Timeout => StatusRow::Timeout,
+        Status::Cancelled => StatusRow::Cancelled,
+    }
+}
+
+fn job_of(row: Row) -> Result<Job, Inconsistent> {
+    let attempts = row.attempts.into_iter().map(attempt_of).collect::<Result<_, _>>()?;
+    let job = Job {
+        id: job_of_pk(&row.pk).ok_or(Inconsistent("the partition key is no job's"))?,
+        tenant: row.tenant,
+        spec: Spec {
+            content_type: row.content_type,
+            ingestion_task_id: row.task_id,
+            source: Source {
+                key: row.source.key,
+                name: row.source.name,
+                size_bytes: row.source.size,
+                etag: row.source.etag,
+                sha256: row.source.sha256.map(ByteArray::into_array),
+            },
+            task_options: match (row.options, row.options_stored) {
+                (None, true) => TaskOptions::Stored,
+                (Some(text), false) => TaskOptions::Inline(text),
+                (None, false) => TaskOptions::Inline("{}".to_owned()),
+                (Some(_), true) => return Err(Inconsistent("options both inline and stored")),
+            },
+            limits: Limits {
+                queue: Duration::from_secs(row.limits.queue),
+                run: Duration::from_secs(row.limits.run),
+                total: row.limits.total.map(Duration::from_secs),
+                max_retries: row.limits.retries,
+            },
+            priority: match row.priority {
+                Some(PriorityRow::High) => Priority::High,
+                None => Priority::Normal,
+                Some(PriorityRow::Low) => Priority::Low,
+            },
+            request_hash: row.request_hash.map(ByteArray::into_array),
+        },
+        created_at: row.created_at,
+        opened_at: row.opened_at,
+        updated_at: row.updated_at,
+        revision: row.revision,
+        attempts,
+        retries: row.retries,
+        free_returns: row.free_returns,
+        progress: row.progress.map(|progress| Progress {
+            percentage: progress.percent,
+            message: progress.message,
+            stage: progress.stage,
+        }),
+        continued_locally: matches!(row.continued_by, Some(ContinuedBy::Local)),
+        state: state_of(row.status, row.pending, row.running, row.end)?,
+    };
+    job.check()?;
+    if row.due.due_at != job.due_at() || row.due.deadline != job.deadline() {
+        return Err(Inconsistent("the due index does not say what the state says"));
+    }
+    Ok(job)
+}
+
+fn state_of(
+    status: StatusRow,
+    pending: Option<PendingRow>,
+    running: Option<RunningRow>,
+    end: Option<EndRow>,
+) -> Result<State, Inconsistent> {
+    match (status, pending, running, end) {
+        (StatusRow::Pending, Some(row), None, None) => Ok(State::Pending(Pending {
+            since: row.since,
+            wait: if row.backoff { Wait::Backoff } else { Wait::Turn },
+        })),
+        (StatusRow::Processing, None, Some(row), None) => {
+            let (holder, terms) = lease_of(row.lease)?;
+            Ok(State::Processing(Running {
+                worker: row.worker,
+                holder,
+                started_at: row.started_at,
+                terms,
+                lease_ends_at: row.lease_ends_at,
+                confirmed: row.confirmed,
+            }))
+        }
+        (StatusRow::Completed, None, None, Some(EndRow { at, error: None, result: Some(result) })) => {
+            let sha256 = result.sha256.into_array();
+            Ok(State::Completed {
+                at,
+                result: ResultRef { key: result.key, size_bytes: result.size, sha256 },
+            })
+        }
+        (StatusRow::Failed, None, None, Some(EndRow { at, error: Some(error), result: None })) => {
+            Ok(State::Failed { at, error })
+        }
+        (StatusRow::Timeout, None, None, Some(EndRow { at, error: Some(error), result: None })) => {
+            Ok(State::Timeout { at, error })
+        }
+        (StatusRow::Cancelled, None, None, Some(EndRow { at, error: None, result: None })) => {
+            Ok(State::Cancelled { at })
+        }
+        _ => Err(Inconsistent("the status and what belongs to it do not fit")),
+    }
+}
+
+fn lease_of(row: LeaseRow) -> Result<(Holder, LeaseTerms), Inconsistent> {
+    match (row.token, row.term, row.api_key) {
+        (Some(hash), Some(term), None) => {
+            Ok((Holder::Token(TokenHash(hash.into_array())), LeaseTerms::Renewed(Duration::from_secs(term))))
+        }
+        (None, None, Some(key)) => Ok((Holder::Key(key), LeaseTerms::WholeRun)),
+        _ => Err(Inconsistent("a lease is held by a token with a term or by an API key")),
+    }
+}
+
+fn attempt_of(row: AttemptRow) -> Result<Attempt, Inconsistent> {
+    let (holder, terms) = lease_of(row.lease)?;
+    let outcome = match (row.outcome, row.error, row.then) {
+        (OutcomeRow::Failed, Some(error), Some(StatusRow::Pending)) => {
+            Outcome::Failed { error, then: Status::Pending }
+        }
+        (OutcomeRow::Failed, Some(error), Some(StatusRow::Failed)) => {
+            Outcome::Failed { error, then: Status::Failed }
+        }
+        (OutcomeRow::Completed, None, None) => Outcome::Completed,
+        (OutcomeRow::TimedOut, None, None) => Outcome::TimedOut,
+        (OutcomeRow::Lapsed, None, None) => Outcome::Lapsed,
+        (OutcomeRow::NeverHeardOf, None, None) => Outcome::NeverHeardOf,
+        (OutcomeRow::Released, None, None) => Outcome::Released,
+        (OutcomeRow::Cancelled, None, None) => Outcome::Cancelled,
+        _ => return Err(Inconsistent("an attempt's outcome and what belongs to it do not fit")),
+    };
+    Ok(Attempt {
+        worker: row.worker,
+        holder,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        terms,
+        outcome,
+    })
+}
