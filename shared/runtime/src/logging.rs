@@ -1,0 +1,54 @@
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::EnvVar;
+
+/// How log lines look. They go to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// One short line, for a person at a terminal.
+    Text,
+}
+
+/// Starts logging as `MORAG_LOG_LEVEL` says. A second call changes nothing.
+pub fn start(format: LogFormat) {
+    let filter =
+        EnvFilter::try_new(directives(EnvVar::LogLevel.read())).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start is a test's or an embedder's; the first one's choice stands.
+    let _ = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Text => lines.compact().try_init(),
+    };
+}
+
+/// The original's level names, or any filter. The SDK's own debug lines would show signed URLs, so it never gets
+/// more than warnings. s3s calls every forged or expired URL an error; the engines log their own causes.
+fn directives(level: Option<String>) -> String {
+    let level = match level.as_deref() {
+        None => "info".to_owned(),
+        Some(level) if level.eq_ignore_ascii_case("warning") => "warn".to_owned(),
+        Some(level) => level.to_ascii_lowercase(),
+    };
+    ["aws", "hyper", "h2", "rustls", "reqwest"]
+        .iter()
+        .fold(level, |all, library| format!("{all},{library}=warn"))
+        + ",s3s=off,aws_sdk_s3=warn,aws_sdk_dynamodb=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,\
+           aws_runtime=warn,aws_sigv4=warn,aws_config=warn,aws_smithy_http_client=warn"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_originals_level_names_are_understood_and_the_sdk_stays_quiet() {
+        for (given, begins) in [(None, "info,"), (Some("WARNING"), "warn,"), (Some("DEBUG"), "debug,")] {
+            let made = directives(given.map(str::to_owned));
+            assert!(made.starts_with(begins), "{made}");
+            assert!(made.contains("aws_sigv4=warn"));
+            assert!(EnvFilter::try_new(&made).is_ok());
+        }
+    }
+}

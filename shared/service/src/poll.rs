@@ -1,0 +1,323 @@
+use std::{sync::atomic::Ordering, time::Duration};
+
+use api::{
+    PREFIX,
+    poll::{ClaimedJob, Download, LeaseGrant, PollRequest, PollResponse},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::{ContentType, Holder, Job, JobId, LeaseTerms, TaskOptions, Timestamp, WorkerId};
+use rand::{Rng, seq::SliceRandom};
+use serde_json::{Map, Value};
+use store::{Due, Replacement, StorageKey};
+
+use crate::{Caller, Error, Service, caller::token_hash, transition::note};
+
+/// The most jobs that one poll can take.
+const MOST_JOBS: u64 = 100;
+/// The longest that a worker may ask to be held, in seconds.
+const LONGEST_WAIT: u64 = 20;
+/// How often a poll that is held open looks for what became due by the passing of time.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a source's URL is valid. The download call mints a new one while the lease holds.
+const DOWNLOAD_VALID: Duration = Duration::from_secs(900);
+/// How often the candidates of one queue are read anew when others took all of them.
+const MOST_PAGES: usize = 4;
+
+/// What a worker asks for, checked.
+struct Wanted<'a> {
+    caller: &'a Caller,
+    worker: WorkerId,
+    content_types: &'a [ContentType],
+    most: usize,
+    /// Whether the worker knows leases, and how long it wants them.
+    terms: LeaseTerms,
+    wait: Duration,
+}
+
+/// A job that was just claimed.
+struct Claimed {
+    job: Job,
+    token: Option<String>,
+}
+
+impl Service {
+    /// Claims jobs for a worker.
+    ///
+    /// `native` tells a worker that knows leases from a client of the original system, which takes one job, gets no
+    /// token and is never held.
+    ///
+    /// # Errors
+    /// A field that does not fit, or the store.
+    pub async fn poll(
+        &self,
+        caller: &Caller,
+        request: &PollRequest,
+        native: bool,
+    ) -> Result<PollResponse, Error> {
+        let wanted = self.wanted(caller, request, native)?;
+        let claimed = self.claim_or_wait(&wanted).await?;
+        if !native {
+            return match claimed.into_iter().next() {
+                None => Ok(PollResponse::default()),
+                Some(claimed) => Ok(PollResponse {
+                    job_id: Some(claimed.job.id.to_string()),
+                    source_file_url: Some(download_path(&claimed.job)),
+                    content_type: Some(claimed.job.spec.content_type.to_string()),
+                    task_options: Some(self.options(&claimed.job).await?),
+                    ..PollResponse::default()
+                }),
+            };
+        }
+        let mut jobs = Vec::with_capacity(claimed.len());
+        for claimed in claimed {
+            jobs.push(self.grant(claimed).await?);
+        }
+        Ok(self.answer(jobs, request.max_jobs.is_some_and(|most| most > 1)))
+    }
+
+    fn wanted<'a>(
+        &self,
+        caller: &'a Caller,
+        request: &'a PollRequest,
+        native: bool,
+    ) -> Result<Wanted<'a>, Error> {
+        let worker = request
+            .worker_id
+            .parse()
+            .map_err(|error: domain::InvalidValue| Error::field("worker_id", error.0))?;
+        let most = request.max_jobs.unwrap_or(1);
+        if !(1..=MOST_JOBS).contains(&most) {
+            return Err(Error::field("max_jobs", format!("must be 1 to {MOST_JOBS}")));
+        }
+        let wait = request.wait_seconds.unwrap_or(0);
+        if wait > LONGEST_WAIT {
+            return Err(Error::field("wait_seconds", format!("must be 0 to {LONGEST_WAIT}")));
+        }
+        let terms = match request.lease_seconds {
+            None if !native => LeaseTerms::WholeRun,
+            None => LeaseTerms::DEFAULT,
+            Some(seconds) if LeaseTerms::BOUNDS_SECONDS.contains(&seconds) => {
+                LeaseTerms::Renewed(Duration::from_secs(seconds))
+            }
+            Some(_) => {
+                let (least, most) = LeaseTerms::BOUNDS_SECONDS.into_inner();
+                return Err(Error::field("lease_seconds", format!("must be {least} to {most}")));
+            }
+        };
+        Ok(Wanted {
+            caller,
+            worker,
+            content_types: &request.content_types,
+            // A client of the original reads one job from the answer; a second would run unseen into its timeout.
+            most: if native { usize::try_from(most).unwrap_or(1) } else { 1 },
+            terms,
+            wait: Duration::from_secs(wait).min(self.rules.longest_wait),
+        })
+    }
+
+    async fn claim_or_wait(&self, wanted: &Wanted<'_>) -> Result<Vec<Claimed>, Error> {
+        let until = tokio::time::Instant::now() + wanted.wait;
+        loop {
+            // Registered before looking, so that a job created in between is not missed.
+            let due = self.due.notified();
+            tokio::pin!(due);
+            due.as_mut().enable();
+            let claimed = self.claim(wanted).await?;
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if !claimed.is_empty() || left.is_zero() || self.draining.load(Ordering::Relaxed) {
+                return Ok(claimed);
+            }
+            let _ = tokio::time::timeout(left.min(LOOK_AGAIN), due).await;
+        }
+    }
+
+    /// Takes what is due: lapsed leases and ended backoffs first, then the queue, in a random order of the types so
+    /// that a busy one does not hide the others.
+    async fn claim(&self, wanted: &Wanted<'_>) -> Result<Vec<Claimed>, Error> {
+        let _counted = self.crowd.enter();
+        let mut queues: Vec<(&ContentType, u32)> = wanted
+            .content_types
+            .iter()
+            .flat_map(|content_type| (0..self.store.jobs.shards()).map(move |shard| (content_type, shard)))
+            .collect();
+        queues.shuffle(&mut rand::rng());
+        let mut claimed = Vec::new();
+        for due in [Due::Returning, Due::Waiting] {
+            for (content_type, shard) in &queues {
+                self.claim_from(wanted, due, content_type, *shard, &mut claimed).await?;
+                if claimed.len() >= wanted.most {
+                    return Ok(claimed);
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn claim_from(
+        &self,
+        wanted: &Wanted<'_>,
+        due: Due,
+        content_type: &ContentType,
+        shard: u32,
+        claimed: &mut Vec<Claimed>,
+    ) -> Result<(), Error> {
+        for _ in 0..MOST_PAGES {
+            let now = self.now();
+            let most = self.crowd.page(wanted.most - claimed.len(), now);
+            let tenant = &wanted.caller.tenant;
+            let mut page = self.store.jobs.due(due, tenant, content_type, shard, now, most).await?;
+            let start = self.crowd.start(page.len(), now);
+            page.rotate_left(start);
+            let mut raced = false;
+            for id in &page {
+                match self.try_claim(*id, wanted).await? {
+                    Try::Claimed(job) => claimed.push(*job),
+                    Try::NotDue => {}
+                    Try::Lost => {
+                        raced = true;
+                        self.crowd.lost_a_race(self.now());
+                    }
+                }
+                if claimed.len() >= wanted.most {
+                    return Ok(());
+                }
+                // The rest of a page read before the race is contested as well: read a larger one, begin elsewhere.
+                if raced {
+                    break;
+                }
+            }
+            if !raced {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_claim(&self, id: JobId, wanted: &Wanted<'_>) -> Result<Try, Error> {
+        let Some(job) = self.store.jobs.get(id).await? else { return Ok(Try::NotDue) };
+        let now = self.now();
+        let lapsed = self.lapsed(&job, now);
+        let (holder, token) = match wanted.terms {
+            LeaseTerms::WholeRun => (Holder::Key(wanted.caller.key.clone()), None),
+            LeaseTerms::Renewed(_) => {
+                let token = new_token();
+                (Holder::Token(token_hash(&token)), Some(token))
+            }
+        };
+        let claim = lapsed.as_ref().unwrap_or(&job).claim(wanted.worker.clone(), holder, wanted.terms, now);
+        let (new, token) = match (claim, lapsed) {
+            (Ok(new), _) => (new, Some(token)),
+            // What was met and has run out is ended, or sent into its backoff, on the spot.
+            (Err(_), Some(lapsed)) => (lapsed, None),
+            // Somebody claimed it since the index was read; its lease is young and the index will say so soon.
+            (Err(_), None) => return Ok(if job.running().is_some() { Try::Lost } else { Try::NotDue }),
+        };
+        Ok(match (self.store.jobs.replace(&job, &new).await?, token) {
+            (Replacement::Written, Some(token)) => {
+                note(&new);
+                tracing::info!(job_id = %new.id, attempt = new.attempt_number(), worker_id = %wanted.worker, "claimed");
+                Try::Claimed(Box::new(Claimed { job: new, token }))
+            }
+            (Replacement::Written, None) => Try::NotDue,
+            (Replacement::Lost(_), _) => Try::Lost,
+        })
+    }
+
+    async fn grant(&self, Claimed { job, token }: Claimed) -> Result<ClaimedJob, Error> {
+        let now = self.now();
+        let source = &job.spec.source;
+        let download = self.store.handoff.presign_get(&source.key, &source.name, DOWNLOAD_VALID).await?;
+        Ok(ClaimedJob {
+            job_id: job.id.to_string(),
+            source_file_url: download_path(&job),
+            content_type: job.spec.content_type.to_string(),
+            task_options: self.options(&job).await?,
+            lease: LeaseGrant {
+                lease_token: token.unwrap_or_default(),
+                attempt: job.attempt_number() as u64,
+                lease_expires_in_seconds: remaining_seconds(&job, now),
+                report_every_seconds: report_every_seconds(&job),
+                run_timeout_seconds: job
+                    .running()
+                    .map_or(0, |running| job.run_deadline(running).since(now).as_secs()),
+                download: Download {
+                    url: download.url,
+                    filename: source.name.to_string(),
+                    size_bytes: source.size_bytes,
+                    sha256: source.sha256.map(hex::encode),
+                    etag: source.etag.clone(),
+                    expires_in_seconds: DOWNLOAD_VALID.as_secs(),
+                },
+            },
+        })
+    }
+
+    fn answer(&self, jobs: Vec<ClaimedJob>, several: bool) -> PollResponse {
+        let mut response = PollResponse::default();
+        match jobs.first() {
+            Some(first) => {
+                response.job_id = Some(first.job_id.clone());
+                response.source_file_url = Some(first.source_file_url.clone());
+                response.content_type = Some(first.content_type.clone());
+                response.task_options = Some(first.task_options.clone());
+                response.lease = Some(first.lease.clone());
+            }
+            // Where polls are held open, the next one may follow at once.
+            None => {
+                let again =
+                    if self.rules.longest_wait.is_zero() { self.rules.poll_again } else { Duration::ZERO };
+                response.poll_again_in_seconds = Some(again.as_secs());
+            }
+        }
+        response.jobs = several.then_some(jobs);
+        response
+    }
+
+    async fn options(&self, job: &Job) -> Result<Map<String, Value>, Error> {
+        let unreadable = |cause: String| Error::Internal(format!("task options of job {}: {cause}", job.id));
+        let text = match &job.spec.task_options {
+            TaskOptions::Inline(text) => text.clone().into(),
+            TaskOptions::Stored => {
+                let key = StorageKey::Options { tenant: job.tenant.clone(), job: job.id };
+                let stored = self.store.handoff.get(&key.to_string(), 1 << 20).await?;
+                stored.ok_or_else(|| unreadable("they are not stored any more".to_owned()))?
+            }
+        };
+        serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// A new URL for a job's source.
+    pub(crate) async fn download_url(&self, job: &Job) -> Result<String, Error> {
+        let source = &job.spec.source;
+        Ok(self.store.handoff.presign_get(&source.key, &source.name, DOWNLOAD_VALID).await?.url)
+    }
+}
+
+enum Try {
+    Claimed(Box<Claimed>),
+    NotDue,
+    Lost,
+}
+
+fn new_token() -> String {
+    URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>())
+}
+
+fn download_path(job: &Job) -> String {
+    format!("{PREFIX}/{}/download", job.id)
+}
+
+/// How long the lease lasts from now, in whole seconds.
+pub(crate) fn remaining_seconds(job: &Job, now: Timestamp) -> u64 {
+    job.due_at().map_or(0, |due| due.since(now).as_secs())
+}
+
+/// A quarter of the lease. A client of the original system, whose lease is the whole run, is told what a native
+/// worker with the default lease is.
+pub(crate) fn report_every_seconds(job: &Job) -> u64 {
+    let term = match job.running().map(|running| running.terms) {
+        Some(LeaseTerms::Renewed(term)) => term,
+        Some(LeaseTerms::WholeRun) | None => Duration::from_secs(60),
+    };
+    (term.as_secs() / 4).max(1)
+}

@@ -1,0 +1,74 @@
+//! Reading a job and changing it while others do the same.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use domain::{Job, JobId, Refused, State, Timestamp};
+use store::Replacement;
+use tracing::{Span, field::display};
+
+use crate::{Caller, Error, Service};
+
+/// How long workers have to renew their leases once the server is back: one lease.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+
+/// How often a write is tried whose job others keep changing. Losing means that somebody else made progress.
+const MOST_ROUNDS: usize = 16;
+
+/// Puts the job into the log line of the call at hand.
+pub(crate) fn note(job: &Job) {
+    let span = Span::current();
+    span.record("job_id", display(job.id));
+    span.record("attempt", job.attempt_number());
+}
+
+impl Service {
+    /// The caller's job.
+    pub(crate) async fn job(&self, caller: &Caller, id: &str) -> Result<Job, Error> {
+        let no_job = || Error::NoJob(id.to_owned());
+        let parsed: JobId = id.parse().map_err(|_| no_job())?;
+        let job = self.store.jobs.get(parsed).await?.ok_or_else(no_job)?;
+        if job.tenant != caller.tenant {
+            return Err(no_job());
+        }
+        note(&job);
+        Ok(job)
+    }
+
+    /// Changes a job as `decide` says, which is asked again whenever somebody else was faster. `None` leaves the job
+    /// as it is. Gives the job as it is afterwards.
+    pub(crate) async fn change(
+        &self,
+        mut job: Job,
+        mut decide: impl FnMut(&Job) -> Result<Option<Job>, Refused> + Send,
+    ) -> Result<Job, Error> {
+        let id = job.id;
+        for _ in 0..MOST_ROUNDS {
+            let Some(new) = decide(&job).map_err(|refused| Error::Refused(id, refused))? else {
+                return Ok(job);
+            };
+            match self.store.jobs.replace(&job, &new).await? {
+                Replacement::Written => {
+                    self.announce(&new);
+                    return Ok(new);
+                }
+                Replacement::Lost(Some(now)) => job = *now,
+                Replacement::Lost(None) => return Err(Error::NoJob(id.to_string())),
+            }
+        }
+        Err(Error::Contended(id))
+    }
+
+    /// Wakes the polls that are held open when a job has become due.
+    pub(crate) fn announce(&self, job: &Job) {
+        if matches!(job.state, State::Pending(_)) {
+            self.due.notify_waiters();
+        }
+    }
+
+    /// What has run out by `now`, except a lease whose worker had no chance to renew it.
+    pub(crate) fn lapsed(&self, job: &Job, now: Timestamp) -> Option<Job> {
+        let spared = now.0 < self.takeovers_from.load(Ordering::Relaxed)
+            && job.running().is_some_and(|running| job.run_deadline(running) > now);
+        if spared { None } else { job.lapse(now, self.world.jitter()) }
+    }
+}
