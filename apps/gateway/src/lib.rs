@@ -1,0 +1,260 @@
+//! Every function behind one HTTP listener, over embedded engines: the whole control plane in one process.
+
+mod dispatch;
+mod first_key;
+mod keys;
+mod listen;
+mod timers;
+mod tls;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use engines::{Engines, OpenError};
+use runtime::{App, Auth, JobSettings, SettingError, StoreSettings};
+use service::{Service, SystemWorld, World};
+use store::{Endpoint, Store, StoreError};
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// How long a poll may be held open.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// How to start a gateway.
+pub struct Config {
+    /// Where to listen. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where everything is kept. `None` keeps it in memory, for tests.
+    pub data_dir: Option<PathBuf>,
+    /// What presigned URLs begin with, `http://host:port`. By default where the gateway listens.
+    pub public_url: Option<String>,
+    /// Whether programs on this machine need no key.
+    pub no_auth: bool,
+    /// The PEM files of a certificate chain and its key, to serve HTTPS.
+    pub tls: Option<TlsFiles>,
+    /// Where jobs and files are kept, and for how long.
+    pub store: StoreSettings,
+    /// What an operator decides about jobs.
+    pub jobs: JobSettings,
+    /// How often jobs are swept.
+    pub sweep_every: Duration,
+    /// The clock and random numbers.
+    pub world: Arc<dyn World>,
+}
+
+/// The PEM files of a certificate chain and its key.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain, the server's certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// A gateway that answers requests.
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What presigned URLs begin with.
+    pub public_url: String,
+    /// Where the admin key is, when the gateway keeps its data in a folder.
+    pub admin_key_file: Option<PathBuf>,
+    /// The admin key, when the gateway keeps its data in memory.
+    pub admin_key: Option<String>,
+    /// The use cases, for tests that look behind the listener.
+    pub service: Service,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a gateway does not start. Each text says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address with --listen, for example --listen 127.0.0.1:8001"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No URL follows from an address that stands for all of them.
+    #[error(
+        "{0} is every address of this machine, so say what its URLs are to begin with: --public-url http://<name or address>:<port>"
+    )]
+    NeedsPublicUrl(SocketAddr),
+    /// The public URL is not one.
+    #[error("--public-url {0:?} is not of the form http://host:port or https://host:port, without a path")]
+    PublicUrl(String),
+    /// The data folder cannot be opened.
+    #[error(transparent)]
+    Engines(#[from] OpenError),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The certificate or its key cannot be used.
+    #[error("{path}: {reason}; --tls-cert takes a PEM certificate chain, --tls-key its PEM private key")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The table or the bucket cannot be made.
+    #[error("the data folder cannot be prepared: {0}")]
+    Store(#[from] StoreError),
+    /// The admin key cannot be made or written.
+    #[error("the admin key cannot be written to {path}: {reason}")]
+    AdminKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// A gateway in memory on any free port of loopback, for tests.
+    ///
+    /// # Errors
+    /// [`StartError::Setting`] when the environment has a setting that cannot be used.
+    pub fn in_memory() -> Result<Self, StartError> {
+        Ok(Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir: None,
+            public_url: None,
+            no_auth: false,
+            tls: None,
+            store: StoreSettings::from_env()?,
+            jobs: JobSettings::from_env()?,
+            sweep_every: Duration::from_secs(10),
+            world: Arc::new(SystemWorld),
+        })
+    }
+}
+
+impl Gateway {
+    /// Opens the data, binds the address and answers requests until [`Gateway::stop`].
+    ///
+    /// # Errors
+    /// [`StartError`] says what is in the way and what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let public_url = public_url(config.public_url.as_deref(), address, tls.is_some())?;
+        let engines = open(config.data_dir.as_deref()).await?;
+        let store = connect(&engines, &config.store, &public_url).await;
+        store.ensure().await?;
+        let service = Service::new(store, config.jobs.rules(LONGEST_WAIT)?, config.world);
+        // While the gateway was down, nobody could renew a lease.
+        service.spare_leases();
+        let (admin_key_file, admin_key) = first_key::ensure(&service, config.data_dir.as_deref()).await?;
+        let auth = if config.no_auth { waived()? } else { Auth::Keys };
+        let app = App { service: service.clone(), auth };
+        let stop = CancellationToken::new();
+        let site = Arc::new(dispatch::Site {
+            app: app.clone(),
+            engines: engines.clone(),
+            bucket: config.store.bucket,
+        });
+        let tasks = vec![
+            tokio::spawn(listen::serve(listener, tls, site, stop.clone())),
+            tokio::spawn(timers::sweep_jobs(app, config.sweep_every, stop.clone())),
+            tokio::spawn(timers::sweep_engines(engines, service.clone(), stop.clone())),
+        ];
+        Ok(Self { address, public_url, admin_key_file, admin_key, service, stop, tasks })
+    }
+
+    /// Takes no new connection, lets requests in hand finish for up to 30 seconds, and closes the data.
+    pub async fn stop(self) {
+        self.service.drain();
+        self.stop.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the gateway ended badly");
+            }
+        }
+    }
+}
+
+async fn open(data_dir: Option<&Path>) -> Result<Engines, StartError> {
+    let data_dir = data_dir.map(Path::to_owned);
+    let opened = tokio::task::spawn_blocking(move || match data_dir {
+        Some(dir) => Engines::open(&dir),
+        None => Engines::in_memory(),
+    });
+    match opened.await {
+        Ok(engines) => Ok(engines?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn connect(engines: &Engines, settings: &StoreSettings, public_url: &str) -> Store {
+    let credentials = engines.s3_credentials();
+    let credentials = (credentials.access_key_id().to_owned(), credentials.secret_access_key().to_owned());
+    let at = |http| Endpoint::At {
+        url: public_url.to_owned(),
+        credentials: credentials.clone(),
+        http: Some(http),
+    };
+    Store::connect(&settings.connection(at(engines.dynamodb_http()), at(engines.s3_http()))).await
+}
+
+fn public_url(given: Option<&str>, address: SocketAddr, https: bool) -> Result<String, StartError> {
+    let Some(given) = given else {
+        if address.ip().is_unspecified() {
+            return Err(StartError::NeedsPublicUrl(address));
+        }
+        return Ok(format!("{}://{address}", if https { "https" } else { "http" }));
+    };
+    let refused = || StartError::PublicUrl(given.to_owned());
+    let uri: http::Uri = given.parse().map_err(|_| refused())?;
+    let plain =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.path() == "/" && uri.query().is_none();
+    match uri.authority() {
+        Some(authority) if plain && !authority.as_str().contains('@') => {
+            Ok(format!("{}://{authority}", uri.scheme_str().unwrap_or("http")))
+        }
+        Some(_) | None => Err(refused()),
+    }
+}
+
+fn waived() -> Result<Auth, StartError> {
+    Auth::waived_on_loopback().map_err(|error| StartError::AdminKey { path: PathBuf::new(), reason: error.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_url_is_where_the_gateway_listens_unless_said() {
+        let loopback: SocketAddr = "127.0.0.1:8000".parse().unwrap();
+        let everywhere: SocketAddr = "0.0.0.0:8000".parse().unwrap();
+        assert_eq!(public_url(None, loopback, false).unwrap(), "http://127.0.0.1:8000");
+        assert_eq!(public_url(None, loopback, true).unwrap(), "https://127.0.0.1:8000");
+        assert_eq!(
+            public_url(Some("http://box.lan:8000/"), everywhere, false).unwrap(),
+            "http://box.lan:8000"
+        );
+        assert!(matches!(public_url(None, everywhere, false), Err(StartError::NeedsPublicUrl(_))));
+        for wrong in ["box:8000", "ftp://box", "http://box/path", "http://u@box", "http://", ""] {
+            assert!(
+                matches!(public_url(Some(wrong), loopback, false), Err(StartError::PublicUrl(_))),
+                "{wrong}"
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The command `gateway`.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use gateway::{Config, Gateway, StartError, TlsFiles};
+use runtime::{JobSettings, LogFormat, StoreSettings, start_logging};
+use service::SystemWorld;
+use std::io::{IsTerminal, Write};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the whole control plane on this machine: every function, the job table and the object store, on one listener.
+///
+/// Everything is kept in one folder. The first start makes an admin key there. Stop it with SIGTERM or Ctrl-C;
+/// requests in hand are finished first.
+///
+/// Environment: MORAG_SOURCE_ROOTS, MORAG_REMOTE_TIMEOUT_<TYPE>, MORAG_RETENTION_DAYS, MORAG_QUEUE_SHARDS,
+/// MORAG_TABLE, MORAG_BUCKET, MORAG_LOG_LEVEL. Exit codes: 0 stopped, 1 could not start, 2 wrong flags.
+#[derive(Parser)]
+#[command(version, name = "gateway")]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// The folder that everything is kept in. It is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// What presigned URLs begin with, when workers reach this machine by another name or address.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Demand no API key of programs on this machine. Callers from elsewhere still need one.
+    #[arg(long)]
+    no_auth: bool,
+    /// A PEM certificate chain, to serve HTTPS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The PEM private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let terminal = std::io::stderr().is_terminal();
+    start_logging(if terminal { LogFormat::Text } else { LogFormat::Json });
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut sentence = format!("gateway: {error}");
+            let mut source = std::error::Error::source(&error).and_then(std::error::Error::source);
+            while let Some(cause) = source {
+                sentence.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            say(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), StartError> {
+    let config = Config {
+        listen: args.listen,
+        data_dir: Some(args.data_dir.clone()),
+        public_url: args.public_url,
+        no_auth: args.no_auth,
+        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+        store: StoreSettings::from_env()?,
+        jobs: JobSettings::from_env()?,
+        sweep_every: Duration::from_secs(10),
+        world: Arc::new(SystemWorld),
+    };
+    let gateway = Gateway::start(config).await?;
+    say(&format!("gateway: listening on {} (API description at /docs)", gateway.public_url));
+    say(&format!("gateway: data in {}", args.data_dir.display()));
+    if let Some(file) = &gateway.admin_key_file {
+        say(&format!("gateway: admin key in {}", file.display()));
+    }
+    stop_signal().await;
+    say("gateway: stopping; requests in hand are finished first");
+    gateway.stop().await;
+    Ok(())
+}
+
+/// For a person, beside the log.
+fn say(line: &str) {
+    // A standard error that is gone is no reason to stop serving.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+async fn stop_signal() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without signals the process can only be killed, which loses nothing that was acknowledged.
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be received");
+            std::future::pending::<()>().await;
+        }
+    }
+}

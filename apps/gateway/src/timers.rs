@@ -1,0 +1,56 @@
+use std::time::{Duration, Instant};
+
+use engines::Engines;
+use runtime::App;
+use service::Service;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often expired rows and objects are removed.
+const ENGINES_EVERY: Duration = Duration::from_secs(600);
+/// A clock that is this much off from where it should be has jumped.
+const JUMP: Duration = Duration::from_secs(15);
+
+/// Sweeps jobs on a timer, and notices when the clock jumps or the machine slept.
+pub(crate) async fn sweep_jobs(app: App, every: Duration, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = (app.service.now(), Instant::now());
+    while next(&mut tick, &stop).await {
+        let (clock, steady) = (app.service.now(), Instant::now());
+        let expected = last.0.plus(steady.duration_since(last.1));
+        if expected.since(clock).max(clock.since(expected)) > JUMP {
+            tracing::warn!("the clock jumped; lapsed leases are spared for a minute");
+            app.service.spare_leases();
+        }
+        last = (clock, steady);
+        if let Err(error) = sweep_jobs::handle(app.clone()).await {
+            tracing::error!(%error, "the sweep failed; the next one sees to the rest");
+        }
+    }
+}
+
+/// Removes expired rows and objects on a timer.
+pub(crate) async fn sweep_engines(engines: Engines, service: Service, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(ENGINES_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while next(&mut tick, &stop).await {
+        match engines.sweep(service.now().0).await {
+            Ok(swept) => tracing::info!(
+                expired_items = swept.expired_items,
+                expired_objects = swept.expired_objects,
+                aborted_uploads = swept.aborted_uploads,
+                removed_files = swept.removed_files,
+                "housekeeping"
+            ),
+            Err(error) => tracing::error!(%error, "housekeeping failed; the next one sees to the rest"),
+        }
+    }
+}
+
+async fn next(tick: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        _ = tick.tick() => true,
+        () = stop.cancelled() => false,
+    }
+}

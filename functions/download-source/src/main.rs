@@ -1,0 +1,6 @@
+//! Wires the function to the Lambda runtime.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), runtime::LambdaError> {
+    runtime::run_http(download_source::handle).await
+}
