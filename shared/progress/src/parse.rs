@@ -1,0 +1,269 @@
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+/// How far a converter says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressEvent {
+    /// 0 to 100. Fractions are cut.
+    pub percentage: u8,
+    /// What the converter says it is doing; empty when it says only how far it is.
+    pub message: String,
+    /// The stage it is in, where the format names one.
+    pub stage: Option<String>,
+    /// When the converter wrote it, which only JSON lines tell.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// The progress that a line tells, plainly or as a JSON log line, or none.
+#[must_use]
+pub fn parse_line(line: &str) -> Option<ProgressEvent> {
+    let line = line.trim();
+    if line.starts_with('{') { parse_json(line) } else { parse_plain(line) }
+}
+
+/// A JSON log line: `event` holds the text; `logger` and `level` do not matter here.
+fn parse_json(line: &str) -> Option<ProgressEvent> {
+    let Value::Object(fields) = serde_json::from_str(line).ok()? else { return None };
+    let event = parse_plain(fields.get("event")?.as_str()?.trim())?;
+    let timestamp = fields.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    Some(ProgressEvent { timestamp, ..event })
+}
+
+fn parse_plain(line: &str) -> Option<ProgressEvent> {
+    // Nearly every line of a log ends here, before any expression is tried.
+    if !line.contains('%') {
+        return None;
+    }
+    let (format, found) = FORMATS.iter().find_map(|format| Some((format, format.pattern.captures(line)?)))?;
+    let text = |name: &str| found.name(name).map(|found| found.as_str().trim()).unwrap_or_default();
+    let message = match format.kind {
+        Kind::Bare => "Processing",
+        Kind::Staged | Kind::Message => text("message"),
+    };
+    let stage = match format.kind {
+        Kind::Bare | Kind::Message => None,
+        Kind::Staged => Some(message.split_once(": ").map_or(message, |(stage, _)| stage).trim()),
+    };
+    Some(ProgressEvent {
+        percentage: percentage(&found)?,
+        message: message.to_owned(),
+        stage: stage.filter(|stage| !stage.is_empty()).map(str::to_owned),
+        timestamp: None,
+    })
+}
+
+/// A percentage of 0 to 100, without its fraction.
+fn percentage(found: &Captures<'_>) -> Option<u8> {
+    let value: f64 = found.name("percentage")?.as_str().parse().ok()?;
+    if !(0.0..=100.0).contains(&value) {
+        return None;
+    }
+    // It is in range, and cutting the fraction is what is wanted.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Some(value as u8)
+}
+
+struct Format {
+    kind: Kind,
+    pattern: Regex,
+}
+
+/// What a format tells besides the percentage.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Nothing.
+    Bare,
+    /// A message.
+    Message,
+    /// A message that begins with the stage, up to a colon.
+    Staged,
+}
+
+/// The formats that begin with a word of their own may have a logger's prefix before it, such as a date and a level.
+/// The others must begin the line, because what they look like is common elsewhere.
+static FORMATS: LazyLock<Vec<Format>> = LazyLock::new(|| {
+    const NUMBER: &str = r"(?P<percentage>[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)";
+    [
+        (Kind::Staged, r"(?:^|[^\w])(?i-u:processing progress):(?P<message>.*?)\(NUMBER\s*%\)"),
+        (Kind::Staged, r"(?:^|[^\w])(?i-u:stage):(?P<message>.+?)\(NUMBER\s*%\)"),
+        (Kind::Message, r"(?:^|[^\w])(?i-u:progress):\s*NUMBER\s*%(?:\s*[-–—:]\s*(?P<message>.*))?"),
+        (Kind::Bare, r"(?:^|[^\w])(?i-u:processing)(?:\.{2,3}|…)\s*NUMBER\s*%"),
+        (Kind::Message, r"^\[\s*NUMBER\s*%\s*\](?P<message>.*)$"),
+        (Kind::Staged, r"^(?P<message>[^%]{1,200}?):\s*NUMBER\s*%\s*(?i-u:complete)"),
+    ]
+    .into_iter()
+    .filter_map(|(kind, pattern)| {
+        // Each is valid, which the tests show by an example of each.
+        let pattern = Regex::new(&pattern.replace("NUMBER", NUMBER)).ok()?;
+        Some(Format { kind, pattern })
+    })
+    .collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The percentage, the message and the stage.
+    fn read(line: &str) -> Option<(u8, String, Option<String>)> {
+        parse_line(line).map(|event| (event.percentage, event.message, event.stage))
+    }
+
+    fn expect(line: &str, percentage: u8, message: &str, stage: Option<&str>) {
+        assert_eq!(read(line), Some((percentage, message.to_owned(), stage.map(str::to_owned))), "{line}");
+    }
+
+    #[test]
+    fn the_formats_of_the_original() {
+        let audio = Some("Audio processing");
+        expect(
+            "Processing progress: Audio processing: Initializing (52%)",
+            52,
+            "Audio processing: Initializing",
+            audio,
+        );
+        expect("Processing... 75%", 75, "Processing", None);
+        expect("Progress: 45% - Converting video", 45, "Converting video", None);
+        expect("Stage: transcription (67%)", 67, "transcription", Some("transcription"));
+        expect("Audio processing: 80% complete", 80, "Audio processing", audio);
+        expect("[75%] Processing audio content", 75, "Processing audio content", None);
+    }
+
+    #[test]
+    fn every_format_compiles() {
+        assert_eq!(FORMATS.len(), 6);
+    }
+
+    #[test]
+    fn spelling_and_space_may_vary() {
+        expect("  [ 7 % ]  x  ", 7, "x", None);
+        expect("[100%]", 100, "", None);
+        expect("PROGRESS: 0%", 0, "", None);
+        expect("progress: 12.9% – é", 12, "é", None);
+        expect("Processing… 3%", 3, "Processing", None);
+        expect("Processing progress: (5%)", 5, "", None);
+        expect("Processing progress: Video (30%) done", 30, "Video", Some("Video"));
+        expect("Stage: a: b (1%)", 1, "a: b", Some("a"));
+        expect("a: b: 2% complete", 2, "a: b", Some("a"));
+    }
+
+    #[test]
+    fn a_loggers_prefix_may_stand_before_the_formats_with_a_word_of_their_own() {
+        expect("2025-06-11 11:26:50 [info] Processing progress: Audio (75%)", 75, "Audio", Some("Audio"));
+        expect("INFO:root:Progress: 45% - Converting video", 45, "Converting video", None);
+        expect("INFO Stage: ocr (9%)", 9, "ocr", Some("ocr"));
+        assert_eq!(read("INFO [75%] not at the beginning"), None);
+        assert_eq!(read("unprocessing... 3%"), None);
+        assert_eq!(read("backstage: x (3%)"), None);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_no_progress() {
+        for line in [
+            "Processing... 101%",
+            "Processing... -1%",
+            "Progress: 100.1%",
+            "[999999999999999999999%] x",
+            "Stage: x (1e2%)",
+            "Processing progress: x (150%)",
+            "x: 300% complete",
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_no_progress() {
+        for line in [
+            "",
+            "%",
+            "Loading model",
+            "50%",
+            "about 50% of it",
+            "Processing...",
+            "Progress: %",
+            "[%] x",
+            "[5] x",
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn json_lines_carry_every_format_in_their_event() {
+        for plain in [
+            "Processing progress: Audio processing: Initializing (52%)",
+            "Processing... 75%",
+            "Progress: 45% - Converting video",
+            "Stage: transcription (67%)",
+            "Audio processing: 80% complete",
+            "[75%] Processing audio content",
+        ] {
+            let line = serde_json::json!({
+                "event": plain, "timestamp": "2025-06-11T11:26:50.780725Z", "logger": "morag", "level": "info",
+            });
+            let event = parse_line(&line.to_string()).unwrap();
+            assert_eq!(event.timestamp.unwrap().as_microsecond(), 1_749_641_210_780_725);
+            assert_eq!(Some(ProgressEvent { timestamp: None, ..event }), parse_line(plain));
+        }
+    }
+
+    #[test]
+    fn a_bad_timestamp_is_left_out() {
+        for timestamp in [r#""yesterday""#, "12", "null"] {
+            let event = parse_line(&format!(r#"{{"event":"[5%] x","timestamp":{timestamp}}}"#)).unwrap();
+            assert_eq!(event.timestamp, None);
+        }
+    }
+
+    #[test]
+    fn broken_json_is_passed_over() {
+        let deep = format!("{}{}", "{\"event\":".repeat(10_000), "[5%] x");
+        for line in [
+            r#"{"event":"[5%] x""#,
+            r#"{"event":5,"x":"[5%]"}"#,
+            r#"{"message":"[5%] x"}"#,
+            r#"{"event":{"event":"[5%] x"}}"#,
+            "{ Progress: 5% }",
+            deep.as_str(),
+        ] {
+            assert_eq!(parse_line(line), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in "\\PC*") {
+            let _ = parse_line(&line);
+        }
+
+        #[test]
+        fn nothing_that_looks_like_a_format_panics(
+            line in r#"(\{"event":")?(Processing progress: |Stage: |Progress: |Processing\.\.\.|\[|é: )?[-+]?[0-9.]{0,30}( ?%)?\)?\]?( complete)?.{0,8}("\})?"#
+        ) {
+            if let Some(event) = parse_line(&line) {
+                prop_assert!(event.percentage <= 100);
+                prop_assert!(event.message.len() <= line.len().max("Processing".len()));
+            }
+        }
+
+        #[test]
+        fn every_percentage_is_read_in_every_format(percentage in 0u8..=100, message in "[a-z]{1,20}") {
+            for line in [
+                format!("Processing progress: {message} ({percentage}%)"),
+                format!("Processing... {percentage}%"),
+                format!("Progress: {percentage}% - {message}"),
+                format!("Stage: {message} ({percentage}%)"),
+                format!("{message}: {percentage}% complete"),
+                format!("[{percentage}%] {message}"),
+            ] {
+                prop_assert_eq!(parse_line(&line).map(|event| event.percentage), Some(percentage));
+            }
+        }
+    }
+}
