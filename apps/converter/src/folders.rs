@@ -1,0 +1,172 @@
+//! The folders under the setting `temp_dir`, which one converter at a time may use.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// The folders, which stay this process's own as long as the value lives.
+#[derive(Debug)]
+pub struct Folders {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// Why the folder cannot be used. What is displayed names the setting.
+#[derive(Debug, thiserror::Error)]
+#[error("The setting `temp_dir` names {}, which {problem}", .path.display())]
+pub struct FoldersError {
+    path: PathBuf,
+    problem: String,
+}
+
+impl Folders {
+    /// Takes the folder, creating it if need be, and removes the work that an earlier process left there.
+    ///
+    /// # Errors
+    /// [`FoldersError`] when it is somebody else's, in use by another converter, or cannot be written.
+    pub fn open(root: &Path) -> Result<Self, FoldersError> {
+        let problem = |problem: String| FoldersError { path: root.to_owned(), problem };
+        let unusable = |error: io::Error| problem(format!("cannot be used: {error}"));
+        create(root).map_err(unusable)?;
+        check_owner(root).map_err(problem)?;
+        let lock = File::create(root.join("lock")).map_err(unusable)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            problem("another remote-converter is using; give each one a folder of its own".to_owned())
+        })?;
+        let folders = Self { root: root.to_owned(), _lock: lock };
+        folders.clean().map_err(unusable)?;
+        Ok(folders)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        let work = self.root.join("work");
+        if work.exists() {
+            fs::remove_dir_all(&work)?;
+        }
+        [work, self.spool(), self.rejected()].iter().try_for_each(|folder| create(folder))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Results on their way.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
+    /// Results that the server refused.
+    #[must_use]
+    pub fn rejected(&self) -> PathBuf {
+        self.root.join("rejected")
+    }
+
+    /// A fresh work folder of this name, which goes with the value.
+    ///
+    /// # Errors
+    /// When it exists already or cannot be created.
+    pub fn work(&self, name: &str) -> io::Result<WorkFolder> {
+        let path = self.root.join("work").join(name);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(WorkFolder(path))
+    }
+}
+
+/// A folder for one attempt at one job. Dropping it removes it.
+#[derive(Debug)]
+pub struct WorkFolder(PathBuf);
+
+impl WorkFolder {
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "a work folder could not be removed");
+        }
+    }
+}
+
+fn create(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The default lies in a folder where everybody may create things, so whose it is matters: somebody else could have
+/// been there first, to read sources or to plant scripts.
+fn check_owner(root: &Path) -> Result<(), String> {
+    let own = rustix::process::geteuid().as_raw();
+    let link = fs::symlink_metadata(root).map_err(|error| format!("cannot be used: {error}"))?;
+    let folder = fs::metadata(root).map_err(|error| format!("cannot be used: {error}"))?;
+    if folder.uid() != own || (link.uid() != own && link.uid() != 0) {
+        return Err("belongs to another user; name a folder of your own".to_owned());
+    }
+    if folder.mode() & 0o022 != 0 {
+        return Err("others may write to; name a folder that only you may write to".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_converter_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("a/b");
+        let first = Folders::open(&root).unwrap();
+        let text = Folders::open(&root).unwrap_err().to_string();
+        assert!(text.contains("`temp_dir`") && text.contains("another remote-converter"), "{text}");
+        drop(first);
+        Folders::open(&root).unwrap();
+    }
+
+    #[test]
+    fn leftover_work_goes_and_results_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let folders = Folders::open(parent.path()).unwrap();
+        let left = folders.root().join("work/left");
+        fs::create_dir(&left).unwrap();
+        fs::write(folders.spool().join("x.json"), "{}").unwrap();
+        drop(folders);
+        let folders = Folders::open(parent.path()).unwrap();
+        assert!(!left.exists() && folders.spool().join("x.json").exists());
+    }
+
+    #[test]
+    fn work_folders_are_private_and_go_with_their_value() {
+        let parent = tempfile::tempdir().unwrap();
+        let folders = Folders::open(parent.path()).unwrap();
+        let work = folders.work("job-1").unwrap();
+        assert_eq!(fs::metadata(work.path()).unwrap().mode() & 0o777, 0o700);
+        fs::write(work.path().join("x"), "x").unwrap();
+        assert!(folders.work("job-1").is_err());
+        let path = work.path().to_owned();
+        drop(work);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused_and_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let text = Folders::open(parent.path()).unwrap_err().to_string();
+        assert!(text.contains("others may write"), "{text}");
+        assert_eq!(fs::metadata(parent.path()).unwrap().mode() & 0o777, 0o777);
+    }
+}

@@ -1,0 +1,168 @@
+//! Asks for work as long as there is room for it.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    Kind,
+    poll::{ClaimedJob, PollRequest, PollResponse},
+};
+use client::Error;
+use domain::{ContentType, WorkerId};
+use rand::Rng;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::work::Worker;
+
+/// How long the server may hold a poll open.
+const WAIT_SECONDS: u64 = 20;
+/// The least wait after a poll that was answered at once with nothing.
+const LEAST_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait between two polls that failed.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What is asked for, and how often.
+#[derive(Clone, Debug)]
+pub struct Polling {
+    /// What this worker calls itself.
+    pub worker_id: WorkerId,
+    /// What it converts.
+    pub content_types: Vec<ContentType>,
+    /// How many jobs it runs at the same time.
+    pub max_jobs: usize,
+    /// How long to wait when the server does not say.
+    pub interval: Duration,
+    /// How long a lease lasts without a heartbeat.
+    pub lease_seconds: u64,
+}
+
+/// The server refuses the key, and has never accepted it since the start.
+#[derive(Debug, thiserror::Error)]
+#[error("The server refuses to give work: {0}")]
+pub struct KeyRefused(pub Error);
+
+/// Polls and works until `drain` is cancelled, then waits for the jobs that run.
+///
+/// # Errors
+/// [`KeyRefused`] when the very first answer is that.
+pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken) -> Result<(), KeyRefused> {
+    let mut looping = Looping { worker, polling, running: JoinSet::new(), failed: 0, was_answered: false };
+    let ended = tokio::select! {
+        ended = looping.poll_on() => ended,
+        () = drain.cancelled() => Ok(()),
+    };
+    looping.reap();
+    if !looping.running.is_empty() {
+        tracing::info!(jobs = looping.running.len(), "no more polls; waiting for the running jobs");
+    }
+    while let Some(ended) = looping.running.join_next().await {
+        note(ended);
+    }
+    ended
+}
+
+struct Looping {
+    worker: Arc<Worker>,
+    polling: Polling,
+    running: JoinSet<()>,
+    failed: u32,
+    was_answered: bool,
+}
+
+impl Looping {
+    /// Never ends but by a refused key. May be dropped at any moment: a claim whose answer is lost comes back by itself.
+    async fn poll_on(&mut self) -> Result<(), KeyRefused> {
+        loop {
+            self.reap();
+            let free = self.polling.max_jobs.saturating_sub(self.running.len());
+            if free == 0 {
+                self.running.join_next().await.into_iter().for_each(note);
+                continue;
+            }
+            let begun = Instant::now();
+            let wait = match self.worker.client.poll(&self.request(free)).await {
+                Ok(answer) => self.on_answer(answer, begun),
+                Err(error) => self.on_error(error)?,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Takes the jobs away that have ended.
+    fn reap(&mut self) {
+        while let Some(ended) = self.running.try_join_next() {
+            note(ended);
+        }
+    }
+
+    fn request(&self, free: usize) -> PollRequest {
+        PollRequest {
+            worker_id: self.polling.worker_id.to_string(),
+            content_types: self.polling.content_types.clone(),
+            max_jobs: Some(free as u64),
+            lease_seconds: Some(self.polling.lease_seconds),
+            wait_seconds: Some(WAIT_SECONDS),
+        }
+    }
+
+    /// Starts what was claimed. How long to wait before the next poll.
+    fn on_answer(&mut self, answer: PollResponse, begun: Instant) -> Duration {
+        self.failed = 0;
+        self.was_answered = true;
+        let again = answer.poll_again_in_seconds.map(Duration::from_secs);
+        let jobs = jobs(answer);
+        if jobs.is_empty() {
+            // A poll that the server held open has waited already.
+            let was_held = begun.elapsed() + Duration::from_secs(1) >= Duration::from_secs(WAIT_SECONDS);
+            return match again {
+                // However little the server wants to be spared, this is no busy loop.
+                Some(again) if !was_held => again.max(LEAST_WAIT),
+                Some(again) => again,
+                None if was_held => Duration::ZERO,
+                None => self.polling.interval,
+            };
+        }
+        for job in jobs {
+            self.running.spawn(Arc::clone(&self.worker).run(job));
+        }
+        Duration::ZERO
+    }
+
+    fn on_error(&mut self, error: Error) -> Result<Duration, KeyRefused> {
+        let refused = matches!(error.kind(), Some(Kind::Unauthorized | Kind::Forbidden));
+        if refused && !self.was_answered {
+            return Err(KeyRefused(error));
+        }
+        self.failed += 1;
+        let bound = self.polling.interval.saturating_mul(1 << (self.failed - 1).min(6)).min(LONGEST_WAIT);
+        let asked = error.retry_after().unwrap_or_default().min(10 * LONGEST_WAIT);
+        let wait = asked + bound.mul_f64(rand::rng().random_range(0.5..=1.0));
+        tracing::warn!(%error, failed = self.failed, wait_ms = wait.as_millis(), "a poll failed");
+        Ok(wait)
+    }
+}
+
+/// The jobs of an answer: a list when more than one was asked for, else the fields of the only one.
+fn jobs(answer: PollResponse) -> Vec<ClaimedJob> {
+    if let Some(jobs) = answer.jobs {
+        return jobs;
+    }
+    let Some(job_id) = answer.job_id else { return Vec::new() };
+    let (Some(content_type), Some(lease)) = (answer.content_type, answer.lease) else {
+        tracing::error!(job_id, "the server gave a job without a lease; it is too old for this converter");
+        return Vec::new();
+    };
+    vec![ClaimedJob {
+        job_id,
+        source_file_url: answer.source_file_url.unwrap_or_default(),
+        content_type,
+        task_options: answer.task_options.unwrap_or_default(),
+        lease,
+    }]
+}
+
+fn note(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a job broke off; it comes back when its lease ends");
+    }
+}

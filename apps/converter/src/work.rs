@@ -1,0 +1,303 @@
+//! One job, from its claim to its end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use api::{
+    Kind,
+    poll::ClaimedJob,
+    result::{ReleaseRequest, ResultRequest},
+};
+use client::{Client, Lease};
+use domain::{ContentType, FileName, JobId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    convert::{self, ConvertError, Converted, Source},
+    converters::Converters,
+    descriptions::Description,
+    folders::{Folders, WorkFolder},
+    heartbeat::Heartbeat,
+    spool::{Spool, Spooled},
+    submit::{self, Submitted},
+};
+
+/// How long giving a job back may take when the converter stops. Without it the job comes back with its lease's end.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// What every job needs.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The server.
+    pub client: Client,
+    /// What converts.
+    pub converters: Arc<Converters>,
+    /// Where work is done.
+    pub folders: Arc<Folders>,
+    /// Where results wait.
+    pub spool: Spool,
+    /// Is cancelled when running jobs must be given back at once.
+    pub kill: CancellationToken,
+}
+
+/// How an attempt came to nothing that could be submitted.
+enum Stop {
+    /// It is not this worker's job any more.
+    Lost,
+    /// This program stops.
+    Killed,
+    /// It failed.
+    Failed { message: String, retryable: bool },
+}
+
+/// One attempt at a job.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    job: &'a ClaimedJob,
+    lease: &'a Lease,
+    heartbeat: &'a Heartbeat,
+    /// Is cancelled when the job is lost and when this program stops.
+    stop: CancellationToken,
+    deadline: Instant,
+    /// When the conversion began, if it has.
+    converting_since: OnceLock<Instant>,
+}
+
+impl Worker {
+    /// Does a job: converts its source and submits what came out, gives it back, or forgets it when it is lost.
+    pub async fn run(self: Arc<Self>, job: ClaimedJob) {
+        let span = tracing::info_span!("job", job_id = job.job_id, attempt = job.lease.attempt);
+        async move {
+            let file = &job.lease.download;
+            tracing::info!(content_type = job.content_type, bytes = file.size_bytes, "claimed");
+            self.attempt(&job).await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn attempt(&self, job: &ClaimedJob) {
+        let begun = Instant::now();
+        let lease = Lease { job_id: job.job_id.clone(), token: job.lease.lease_token.as_str().into() };
+        let every = Duration::from_secs(job.lease.report_every_seconds);
+        let heartbeat = Heartbeat::start(self.client.clone(), lease.clone(), every);
+        let attempt = Attempt {
+            worker: self,
+            job,
+            lease: &lease,
+            heartbeat: &heartbeat,
+            stop: heartbeat.stop().clone(),
+            deadline: begun + Duration::from_secs(job.lease.run_timeout_seconds),
+            converting_since: OnceLock::new(),
+        };
+        let converted = attempt.converted().await;
+        let seconds = attempt.converting_since.get().map(|since| since.elapsed().as_secs_f64());
+        match converted {
+            Ok(converted) => {
+                tracing::info!(seconds, bytes = converted.content.len(), "converted");
+                self.submit(&lease, job, succeeded(converted, seconds)).await;
+            }
+            Err(Stop::Failed { message, retryable }) => {
+                tracing::warn!(reason = message, retryable, seconds, "failed");
+                self.submit(&lease, job, failed(message, retryable, seconds)).await;
+            }
+            Err(Stop::Lost) => {
+                tracing::warn!(why = ?heartbeat.lost(), "dropped: the job is not this worker's any more")
+            }
+            Err(Stop::Killed) => self.release(&lease).await,
+        }
+    }
+
+    async fn submit(&self, lease: &Lease, job: &ClaimedJob, result: ResultRequest) {
+        let spooled = Spooled::new(lease, job.lease.attempt, result);
+        let (spool, copy) = (self.spool.clone(), spooled.clone());
+        let written = tokio::task::spawn_blocking(move || spool.write(&copy)).await;
+        let written =
+            written.unwrap_or_else(|error| Err(std::io::Error::other(error))).inspect_err(|error| {
+                // The disk is full or broken. What cannot be made durable can still be delivered.
+                tracing::error!(%error, "the result could not be spooled; it is submitted without");
+            });
+        let path = written.ok();
+        log(submit::until_answered(&self.client, &self.spool, path.as_deref(), &spooled, &self.kill).await);
+    }
+
+    async fn release(&self, lease: &Lease) {
+        let request = ReleaseRequest { reason: Some("the converter stops".to_owned()) };
+        match tokio::time::timeout(RELEASE, self.client.release(lease, &request)).await {
+            Ok(Ok(_)) => tracing::info!("released"),
+            Ok(Err(error)) => tracing::warn!(%error, "not released; the job comes back when its lease ends"),
+            Err(_) => tracing::warn!("not released in time; the job comes back when its lease ends"),
+        }
+    }
+
+    /// Submits the results that an earlier process left: each once now, and the rest until they are answered, on a
+    /// task of their own.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
+    pub async fn submit_left(self: Arc<Self>) -> std::io::Result<()> {
+        let mut rest = Vec::new();
+        for (path, spooled) in self.spool.left()? {
+            let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
+            let tried =
+                submit::once(&self.client, &self.spool, Some(&path), &spooled).instrument(span.clone()).await;
+            let _entered = span.enter();
+            match tried {
+                Ok(done) => log(done),
+                Err(error) => {
+                    tracing::warn!(%error, "an earlier result could not be submitted yet");
+                    rest.push((path, spooled));
+                }
+            }
+        }
+        tokio::spawn(self.submit_rest(rest));
+        Ok(())
+    }
+
+    async fn submit_rest(self: Arc<Self>, rest: Vec<(PathBuf, Spooled)>) {
+        for (path, spooled) in rest {
+            let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
+            let done = submit::until_answered(&self.client, &self.spool, Some(&path), &spooled, &self.kill);
+            log(done.instrument(span).await);
+        }
+    }
+}
+
+impl Attempt<'_> {
+    async fn converted(&self) -> Result<Converted, Stop> {
+        let _linked = self.stopping_with(&self.worker.kill);
+        // What the server calls the job and its file must not decide where on this disk things go.
+        let id: JobId =
+            self.job.job_id.parse().map_err(|_| lasting("The server gave a job id that is not a UUID."))?;
+        let content_type: ContentType =
+            self.job.content_type.parse().map_err(|_| lasting("The server gave an unknown content type."))?;
+        let name = FileName::from_client(&self.job.lease.download.filename);
+        let converter = self.worker.converters.choose(&content_type, name.as_str()).ok_or_else(|| {
+            passing(format!("No converter of this worker takes {content_type} sources named like {name}."))
+        })?;
+        let folder = self.worker.folders.work(&format!("{id}-{}", self.job.lease.attempt));
+        let folder = folder.map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+        let source = folder.path().join("source").join(name.as_str());
+        self.download(&source).await?;
+        let converted = self.convert(converter, &folder, &source).await;
+        remove(folder).await;
+        converted
+    }
+
+    /// Lets the attempt's own stop follow another one while the returned value lives.
+    fn stopping_with(&self, other: &CancellationToken) -> tokio_util::task::AbortOnDropHandle<()> {
+        let (other, own) = (other.clone(), self.stop.clone());
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+            other.cancelled().await;
+            own.cancel();
+        }))
+    }
+
+    async fn download(&self, source: &Path) -> Result<(), Stop> {
+        if let Some(folder) = source.parent() {
+            let created = tokio::fs::create_dir(folder).await;
+            created.map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+        }
+        tracing::info!("downloading");
+        let on_progress = |done: u64, total: u64| {
+            self.heartbeat.say(format!("Downloading: {} of {} MiB", done >> 20, total >> 20));
+        };
+        let download =
+            self.worker.client.download(self.lease, &self.job.lease.download, source, &on_progress);
+        let downloaded = tokio::select! {
+            downloaded = download => downloaded,
+            () = self.stop.cancelled() => return Err(self.stopped()),
+            () = tokio::time::sleep_until(self.deadline) => {
+                return Err(passing("The download did not end within the job's time limit."));
+            }
+        };
+        match downloaded {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.kind(), Some(Kind::StaleLease | Kind::NotFound)) => Err(Stop::Lost),
+            Err(error) => {
+                let retryable = error.kind() != Some(Kind::SourceExpired);
+                Err(Stop::Failed { message: format!("The source cannot be downloaded: {error}"), retryable })
+            }
+        }
+    }
+
+    async fn convert(
+        &self,
+        converter: &Description,
+        folder: &WorkFolder,
+        path: &Path,
+    ) -> Result<Converted, Stop> {
+        tracing::info!(converter = converter.name, "converting");
+        self.heartbeat.say("Converting".to_owned());
+        self.converting_since.get_or_init(Instant::now);
+        let scratch = folder.path().join("scratch");
+        std::fs::create_dir(&scratch)
+            .map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+        let source = Source {
+            path,
+            options: &self.job.task_options,
+            folder: &scratch,
+            python: &self.worker.converters.python,
+            deadline: self.deadline,
+        };
+        let mut on_progress = |event| self.heartbeat.report(event);
+        convert::convert(converter, source, &self.stop, &mut on_progress).await.map_err(|error| match error {
+            ConvertError::Stopped => self.stopped(),
+            ConvertError::Failed { message, retryable } => Stop::Failed { message, retryable },
+        })
+    }
+
+    fn stopped(&self) -> Stop {
+        if self.heartbeat.lost().is_some() { Stop::Lost } else { Stop::Killed }
+    }
+}
+
+/// A folder of many or large files takes its time to go.
+async fn remove(folder: WorkFolder) {
+    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
+}
+
+fn passing(message: impl Into<String>) -> Stop {
+    Stop::Failed { message: message.into(), retryable: true }
+}
+
+fn lasting(message: impl Into<String>) -> Stop {
+    Stop::Failed { message: message.into(), retryable: false }
+}
+
+fn succeeded(converted: Converted, processing_time: Option<f64>) -> ResultRequest {
+    ResultRequest {
+        success: true,
+        content: Some(converted.content),
+        metadata: Some(converted.metadata),
+        processing_time,
+        ..ResultRequest::default()
+    }
+}
+
+fn failed(message: String, retryable: bool, processing_time: Option<f64>) -> ResultRequest {
+    ResultRequest {
+        success: false,
+        error_message: Some(message),
+        retryable: Some(retryable),
+        processing_time,
+        ..ResultRequest::default()
+    }
+}
+
+fn log(submitted: Submitted) {
+    match submitted {
+        Submitted::Accepted(status) => tracing::info!(status, "submitted"),
+        Submitted::Rejected(reason) => {
+            tracing::warn!(reason, "the server refused the result; it was put aside")
+        }
+        Submitted::Left(reason) => {
+            tracing::warn!(reason, "the result stays in the spool until the next start")
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The whole program against a small server that says what a test wants said.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy takes helpers of tests for code")]
+
+mod converter;
+mod server;
+
+use std::{path::Path, time::Duration};
+
+use converter::Converter;
+use serde_json::json;
+use server::Server;
+
+/// Copies the source, saying how far it is.
+const COPY: &str =
+    r#"echo '[40%] Halfway there'; printf '{"content":"%s","metadata":{"a":1}}' "$(cat "$1")" >"$2""#;
+/// Writes its grandchild's id, and goes on for longer than any test.
+const SLEEP: &str = r#"sh -c 'echo $$ >"$0"; sleep 600' "$HOME/id" & echo '[10%] Sleeping'; wait"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_converted_and_submitted() {
+    let server = Server::start().await;
+    let mut converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    let result = server.wait_for("result", &job).await;
+    assert_eq!(result.body["success"], true);
+    assert_eq!(result.body["content"], "hello");
+    assert_eq!(result.body["metadata"], json!({"a": 1, "converter": "test"}));
+    assert!(result.body["processing_time"].as_f64().unwrap() >= 0.0);
+    assert_eq!(result.lease_token, "token-secret");
+    assert_eq!(result.authorization, "Bearer id.key-secret");
+
+    let poll = server.wait_for("poll", "").await.body;
+    assert_eq!(
+        (&poll["lease_seconds"], &poll["wait_seconds"], &poll["max_jobs"]),
+        (&json!(60), &json!(20), &json!(2))
+    );
+    assert_eq!(poll["content_types"], json!(["x-test"]));
+    assert_eq!(poll["worker_id"], "tester");
+    assert!(server.wait_for("progress", &job).await.body["percentage"].is_u64());
+
+    converter.signal("TERM");
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(converter.files_in("spool"), 0);
+    assert_eq!(converter.files_in("work"), 0);
+    for phase in ["claimed", "downloading", "converting", "converted", "submitted", "stopped"] {
+        assert!(log.contains(&format!(r#""message":"{phase}""#)), "{phase}: {log}");
+    }
+    assert!(log.contains(&format!(r#""job_id":"{job}""#)) && log.contains(r#""attempt":1"#), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_jobs_are_taken_at_once_and_no_more_than_there_is_room_for() {
+    let server = Server::start().await;
+    let jobs = [server.offer("a"), server.offer("b"), server.offer("c")];
+    let _converter = Converter::start(&server, COPY);
+    for job in &jobs {
+        server.wait_for("result", job).await;
+    }
+    assert!(server.most_granted() <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_is_killed_and_forgotten() {
+    let server = Server::start().await;
+    let converter = Converter::start(&server, SLEEP);
+    let job = server.offer("hello");
+    let id = converter.grandchild().await;
+    server.answer_progress(
+        200,
+        json!({"success": false, "message": "", "cancelled": true,
+        "lease_expires_in_seconds": 60, "report_every_seconds": 1}),
+    );
+    gone(&id).await;
+    converter.folder_emptied("work").await;
+    assert!(!server.has_seen("result", &job) && !server.has_seen("release", &job));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_lease_kills_the_job() {
+    let server = Server::start().await;
+    let converter = Converter::start(&server, SLEEP);
+    let job = server.offer("hello");
+    let id = converter.grandchild().await;
+    server.answer_progress(409, server::problem(409, "stale-lease"));
+    gone(&id).await;
+    converter.folder_emptied("work").await;
+    assert!(!server.has_seen("result", &job));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_that_fail_do_not_stop_the_work() {
+    let server = Server::start().await;
+    server.answer_progress(503, server::problem(503, "unavailable"));
+    let _converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    assert_eq!(server.wait_for("result", &job).await.body["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_result_outlasts_a_kill_and_is_submitted_before_new_work() {
+    let server = Server::start().await;
+    server.answer_result(503, server::problem(503, "unavailable"));
+    let mut converter = Converter::start(&server, COPY);
+    let job = server.offer("precious");
+    server.wait_for("result", &job).await;
+    converter.signal("KILL");
+    converter.end().await;
+    assert_eq!(converter.files_in("spool"), 1);
+
+    server.forget();
+    server.answer_result(200, json!({"status": "completed", "ingestion_continued": false}));
+    let converter = converter.again();
+    let result = server.wait_for("result", &job).await;
+    assert_eq!(result.body["content"], "precious");
+    assert_eq!(result.lease_token, "token-secret");
+    assert!(result.polls_before == 0);
+    converter.folder_emptied("spool").await;
+    server.wait_for("poll", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submitting_is_repeated_until_it_is_answered() {
+    let server = Server::start().await;
+    server.answer_result(401, server::problem(401, "unauthorized"));
+    let converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    server.wait_for("result", &job).await;
+    assert_eq!(converter.files_in("spool"), 1);
+    server.forget();
+    server.answer_result(200, json!({"status": "completed", "ingestion_continued": false}));
+    server.wait_for("result", &job).await;
+    converter.folder_emptied("spool").await;
+    assert_eq!(converter.files_in("rejected"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_comes_too_late_is_put_aside() {
+    let server = Server::start().await;
+    server.answer_result(409, server::problem(409, "stale-lease"));
+    let converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    server.wait_for("result", &job).await;
+    converter.folder_emptied("spool").await;
+    assert_eq!(converter.files_in("rejected"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_result_is_uploaded() {
+    let server = Server::start().await;
+    let _converter = Converter::start(
+        &server,
+        r#"{ printf '{"content":"'; head -c 2000000 /dev/zero | tr '\0' x; printf '"}'; } >"$2""#,
+    );
+    let job = server.offer("hello");
+    let result = server.wait_for("result", &job).await;
+    assert_eq!(result.body["result_key"], "results/key");
+    assert!(result.body.get("content").is_none() && result.body.get("metadata").is_none());
+    let upload = server.wait_for("upload", "").await;
+    assert_eq!(upload.body["content"].as_str().unwrap().len(), 2_000_000);
+    assert_eq!(upload.body["metadata"], json!({"converter": "test"}));
+    assert_eq!(upload.authorization, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_submitted_with_the_end_of_the_log() {
+    let server = Server::start().await;
+    let _converter = Converter::start(&server, "echo it is broken >&2; exit 65");
+    let job = server.offer("hello");
+    let result = server.wait_for("result", &job).await.body;
+    assert_eq!((&result["success"], &result["retryable"]), (&json!(false), &json!(false)));
+    assert!(result["error_message"].as_str().unwrap().contains("it is broken"), "{result}");
+
+    let damaged = server.offer_other(|offer| offer["download"]["sha256"] = json!("0".repeat(64)));
+    let result = server.wait_for("result", &damaged).await.body;
+    assert_eq!((&result["success"], &result["retryable"]), (&json!(false), &json!(true)));
+
+    let unknown = server.offer_other(|offer| offer["content_type"] = json!("x-other"));
+    let result = server.wait_for("result", &unknown).await.body;
+    assert!(result["error_message"].as_str().unwrap().contains("No converter"), "{result}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_timeout_kills_the_job_and_is_submitted() {
+    let server = Server::start().await;
+    let converter = Converter::start(&server, SLEEP);
+    let job = server.offer_other(|offer| offer["run_timeout_seconds"] = json!(2));
+    let id = converter.grandchild().await;
+    let result = server.wait_for("result", &job).await.body;
+    assert_eq!((&result["success"], &result["retryable"]), (&json!(false), &json!(true)));
+    assert!(result["error_message"].as_str().unwrap().contains("time limit"), "{result}");
+    gone(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_lets_a_job_finish() {
+    let server = Server::start().await;
+    let mut converter = Converter::start(
+        &server,
+        r#"echo '[1%] Waiting'; until [ -e "$HOME/go" ]; do sleep 0.05; done; printf '{"content":"x"}' >"$2""#,
+    );
+    let job = server.offer("hello");
+    let progress = server.wait_for_progress(&job, 1).await;
+    assert_eq!(progress.body["message"], "Waiting");
+    assert_eq!(progress.lease_token, "token-secret");
+    converter.signal("TERM");
+    std::fs::write(converter.home().join("go"), "").unwrap();
+    assert_eq!(server.wait_for("result", &job).await.body["success"], true);
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_gives_the_job_back() {
+    let server = Server::start().await;
+    let mut converter = Converter::start(&server, SLEEP);
+    let job = server.offer("hello");
+    let id = converter.grandchild().await;
+    converter.signal("INT");
+    converter.logged("stopping").await;
+    converter.signal("TERM");
+    server.wait_for("release", &job).await;
+    gone(&id).await;
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!server.has_seen("result", &job));
+    assert_eq!(converter.files_in("work"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grace_period_ends_in_giving_the_job_back() {
+    let server = Server::start().await;
+    let mut converter = Converter::start_with(&server, SLEEP, &["--shutdown-grace-seconds", "0"]);
+    let job = server.offer("hello");
+    converter.grandchild().await;
+    converter.signal("TERM");
+    server.wait_for("release", &job).await;
+    assert_eq!(converter.end().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_ends_the_program_with_its_own_code() {
+    let server = Server::start().await;
+    server.refuse_polls();
+    let mut converter = Converter::start(&server, COPY);
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(4), "{log}");
+    assert!(log.contains("remote-converter: The server refuses") && !log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_test_tells_what_is_wrong_by_its_code() {
+    let server = Server::start().await;
+    let test = async || {
+        let mut converter = Converter::start_with(&server, COPY, &["--test-connection"]);
+        converter.end().await
+    };
+    assert_eq!(test().await.0, Some(0));
+    let poll = server.wait_for("poll", "").await.body;
+    assert_eq!(poll["content_types"], json!(["x-connection-test"]));
+    server.refuse_polls();
+    let (code, log) = test().await;
+    assert_eq!(code, Some(4), "{log}");
+    let nobody = ["--test-connection", "--api-url", "http://127.0.0.1:1"];
+    let (code, log) = Converter::start_with(&server, COPY, &nobody).end().await;
+    assert_eq!(code, Some(3), "{log}");
+    assert!(log.contains("127.0.0.1:1") && !log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_wrong_ends_the_program_before_any_poll() {
+    let server = Server::start().await;
+    for (flags, why) in [
+        (["--content-types", "x-test,youtube"], "`youtube`"),
+        (["--poll-interval", "0"], "`--poll-interval`"),
+        (["--converters", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--temp-dir", "/proc/nowhere"], "`temp_dir`"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    ] {
+        let (code, log) = Converter::start_with(&server, COPY, &flags).end().await;
+        assert_eq!(code, Some(2), "{log}");
+        assert!(log.contains(why) && !log.contains("secret"), "{log}");
+    }
+    assert!(!server.has_seen("poll", ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_settings_are_written_once() {
+    let server = Server::start().await;
+    let mut converter = Converter::start_with(&server, COPY, &["--create-config"]);
+    assert_eq!(converter.end().await.0, Some(0));
+    let file = converter.home().join("remote_converter_config.yaml.example");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("worker_id:"));
+    std::fs::write(&file, "mine").unwrap();
+    let mut converter = converter.again();
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+}
+
+/// Waits until a process runs no more.
+async fn gone(id: &str) {
+    let path = format!("/proc/{id}/stat");
+    // A killed process may stay as a zombie until its new parent has looked at it.
+    while std::fs::read_to_string(Path::new(&path)).is_ok_and(|status| !status.contains(") Z ")) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
