@@ -8,8 +8,7 @@ use std::{
 use serde_json::Value;
 use system_tests::{GatewayProgram, binary};
 
-const SAID: &str =
-    "and mister john dashwood had then leisure to consider how much there might be prudently in his power to do for them";
+const SAID: &str = "and mister john dashwood had then leisure to consider how much there might be prudently in his power to do for them";
 
 /// A gateway with a converter, and the command line for both.
 struct System {

@@ -45,6 +45,8 @@ pub fn materialise(parent: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use domain::ContentType;
+
     use super::*;
 
     #[test]
@@ -62,6 +64,9 @@ mod tests {
             all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
             ["audio-pocketsphinx", "document-markitdown"]
         );
+        let document = |name: &str| all[1].takes(&ContentType::Document, name);
+        assert!(document("a.PDF") && document("a.csv") && document("README") && !document("a.docx"));
+        assert!(all[0].takes(&ContentType::Video, "a.mkv") && all[0].takes(&ContentType::Audio, "a.mp3"));
         for description in all {
             let line = description.check_line(parent.path(), Path::new("python3")).unwrap();
             assert!(Path::new(&line[1]).exists(), "{line:?}");

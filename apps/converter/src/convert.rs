@@ -19,8 +19,9 @@ use crate::{
     process::{self, Ended, Finished, Task, TaskResult},
 };
 
-/// How much of a converter's log a failure carries, in bytes.
-const MOST_TAIL: usize = 2048;
+/// How much of a converter's log a failure carries, in bytes. The server cuts a reason after 2000 characters, and the
+/// end is what matters.
+const MOST_TAIL: usize = 1800;
 
 /// A source, and what its conversion needs.
 #[derive(Clone, Copy, Debug)]
@@ -280,7 +281,7 @@ mod tests {
         assert!(message.contains("it is a scan") && !retryable, "{message}");
         let (message, retryable) = failure("seq 100000; exit 3", JSON_FILE).await;
         assert!(message.contains("exit code 3") && message.ends_with("100000") && retryable, "{message}");
-        assert!(message.len() < 2200);
+        assert!(message.len() < 2000);
         let (message, retryable) = failure("kill -9 $$", JSON_FILE).await;
         assert!(message.contains("signal 9") && retryable, "{message}");
         let (message, retryable) =

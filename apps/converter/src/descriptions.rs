@@ -6,7 +6,7 @@
 //! name: my-converter
 //! content_types: [audio]
 //! accepts:                      # optional
-//!   extensions: [mp3, wav]      # optional: take only sources whose name ends so
+//!   extensions: [mp3, wav]      # optional: take only sources whose name ends so; "" is no extension
 //! requires: ["{python}", "{here}/mine.py", "--check"]  # optional: run once at start, with 60 s; 0 means usable
 //! install: "pip install mine"   # optional: said when `requires` fails
 //! command: ["{python}", "{here}/mine.py", "{input}", "{output}"]
@@ -53,7 +53,8 @@ pub struct Description {
     pub name: String,
     /// What it converts.
     pub content_types: Vec<ContentType>,
-    /// The extensions that it takes, in lower case and without a dot; all when empty.
+    /// The extensions that it takes, in lower case and without a dot; an empty one for names without. All when there
+    /// are none.
     pub extensions: Vec<String>,
     /// The command that tells whether it is usable here.
     pub requires: Option<Vec<Argument>>,
@@ -284,8 +285,8 @@ impl Description {
     /// Whether it takes a source of this type and name.
     #[must_use]
     pub fn takes(&self, content_type: &ContentType, filename: &str) -> bool {
-        let ending = Path::new(filename).extension().and_then(|text| text.to_str()).map(extension);
-        let named = || ending.as_ref().is_some_and(|ending| self.extensions.contains(ending));
+        let ending = Path::new(filename).extension().and_then(|text| text.to_str()).unwrap_or_default();
+        let named = || self.extensions.contains(&extension(ending));
         self.content_types.contains(content_type) && (self.extensions.is_empty() || named())
     }
 

@@ -5,9 +5,14 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
+
+/// How often leftovers that somebody still writes to are removed again, and how long to wait before.
+const REMOVALS: u32 = 20;
+const REMOVAL_WAIT: Duration = Duration::from_millis(50);
 
 /// The folders, which stay this process's own as long as the value lives.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ impl Folders {
     fn clean(&self) -> io::Result<()> {
         let work = self.root.join("work");
         if work.exists() {
-            fs::remove_dir_all(&work)?;
+            remove_leftovers(&work)?;
         }
         [work, self.spool(), self.rejected()].iter().try_for_each(|folder| create(folder))
     }
@@ -55,6 +60,12 @@ impl Folders {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the folders are in memory, where nothing survives a reboot. Only Linux tells.
+    #[must_use]
+    pub fn are_in_memory(&self) -> bool {
+        is_in_memory(&self.root)
     }
 
     /// Results on their way.
@@ -98,6 +109,60 @@ impl Drop for WorkFolder {
             tracing::warn!(folder = %self.0.display(), %error, "a work folder could not be removed");
         }
     }
+}
+
+/// Removes what a process left that was killed, once the commands are gone that it could not end.
+fn remove_leftovers(work: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        kill_processes_in(work)?;
+        match fs::remove_dir_all(work) {
+            // Somebody who is just being killed wrote once more.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVALS => tries += 1,
+            removed => return removed,
+        }
+        std::thread::sleep(REMOVAL_WAIT);
+    }
+}
+
+/// Kills this user's processes whose current folder lies in this one. No other converter has it, as the lock tells.
+#[cfg(target_os = "linux")]
+fn kill_processes_in(folder: &Path) -> io::Result<()> {
+    use rustix::process::{Pid, Signal, geteuid, getpid, kill_process};
+
+    let folder = folder.canonicalize()?;
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        // One that has ended meanwhile has nothing to read any more.
+        let own = entry.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
+        let inside = || fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+        if let Some(id) = id.filter(|id| *id != getpid() && own && inside()) {
+            tracing::warn!(
+                process = id.as_raw_nonzero(),
+                "a command of an earlier process still ran; it is killed"
+            );
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kill_processes_in(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(folder: &Path) -> bool {
+    /// What Linux calls the file system tmpfs.
+    const TMPFS: u32 = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|found| u32::try_from(found.f_type) == Ok(TMPFS))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_folder: &Path) -> bool {
+    false
 }
 
 fn create(folder: &Path) -> io::Result<()> {
@@ -146,6 +211,34 @@ mod tests {
         drop(folders);
         let folders = Folders::open(parent.path()).unwrap();
         assert!(!left.exists() && folders.spool().join("x.json").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_killed_converter_left_running_is_killed() {
+        let parent = tempfile::tempdir().unwrap();
+        let work = parent.path().join("work/left");
+        fs::create_dir_all(&work).unwrap();
+        let start = |folder: &Path| {
+            let script = "while :; do echo >$(date +%N); done";
+            std::process::Command::new("sh").args(["-c", script]).current_dir(folder).spawn().unwrap()
+        };
+        let (mut left, mut other) = (start(&work), start(parent.path()));
+        Folders::open(parent.path()).unwrap();
+        assert!(!left.wait().unwrap().success() && !work.exists());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn folders_in_memory_are_told() {
+        assert!(!is_in_memory(Path::new("/proc")));
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        if mounts.lines().any(|line| line.contains(" /dev/shm tmpfs ")) {
+            assert!(is_in_memory(Path::new("/dev/shm")));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use progress::ProgressEvent;
 use rand::Rng;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -16,6 +16,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 const GAP: Duration = Duration::from_secs(1);
 /// The longest time between two reports, whatever the server says.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// The longest lease that is reckoned with.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The least patience with one report. Within the shortest lease there is room for several such.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a job is not this worker's to do any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +41,10 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Starts reporting: at once, then whenever the percentage or the stage changes but at most once a second, and
-    /// otherwise every `every`, until the server asks for another pace.
+    /// Starts reporting: at once, then every `every`, and up to twice as often while the percentage or the stage
+    /// changes, until the server asks for another pace. The lease lasts for `lasts` without a report.
     #[must_use]
-    pub fn start(client: Client, lease: Lease, every: Duration) -> Self {
+    pub fn start(client: Client, lease: Lease, every: Duration, lasts: Duration) -> Self {
         let first = ProgressRequest {
             percentage: 0,
             message: "Downloading".to_owned(),
@@ -49,7 +54,15 @@ impl Heartbeat {
         let (latest, updates) = watch::channel(first);
         let (tell_lost, lost) = watch::channel(None);
         let stop = CancellationToken::new();
-        let beating = Beating { client, lease, every: paced(every), updates, tell_lost, stop: stop.clone() };
+        let beating = Beating {
+            client,
+            lease,
+            every: paced(every),
+            expires: expiry(Instant::now(), lasts),
+            updates,
+            tell_lost,
+            stop: stop.clone(),
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(beating.run()));
         Self { latest, lost, stop, _task: task }
     }
@@ -89,6 +102,7 @@ struct Beating {
     client: Client,
     lease: Lease,
     every: Duration,
+    expires: Instant,
     updates: watch::Receiver<ProgressRequest>,
     tell_lost: watch::Sender<Option<Lost>>,
     stop: CancellationToken,
@@ -100,10 +114,16 @@ impl Beating {
         loop {
             let report = self.updates.borrow_and_update().clone();
             let sent = Instant::now();
-            let wait = match self.client.report_progress(&self.lease, &report).await {
+            let reporting = timeout(self.patience(), self.client.report_progress(&self.lease, &report)).await;
+            let Ok(reported) = reporting else {
+                tracing::warn!("a heartbeat was not answered in time; it is repeated at once");
+                continue;
+            };
+            let wait = match reported {
                 Ok(answer) if answer.cancelled => return self.lose(Lost::Cancelled),
                 Ok(answer) => {
                     failed = 0;
+                    self.expires = expiry(sent, Duration::from_secs(answer.lease_expires_in_seconds));
                     self.every = paced(Duration::from_secs(answer.report_every_seconds));
                     self.every
                 }
@@ -116,10 +136,15 @@ impl Beating {
             };
             if failed > 0 {
                 sleep_until(Instant::now() + wait).await;
-            } else if !self.until_due(&report, sent + wait, sent + GAP).await {
+            } else if !self.until_due(&report, sent + wait, sent + (wait / 2).max(GAP)).await {
                 return;
             }
         }
+    }
+
+    /// How long one report may take, so that a hanging one leaves time for others before the lease ends.
+    fn patience(&self) -> Duration {
+        (self.expires.saturating_duration_since(Instant::now()) / 4).max(LEAST_PATIENCE)
     }
 
     /// Waits until the next report is due: at `latest`, or from `soonest` on when there is something new. False when
@@ -152,6 +177,11 @@ impl Beating {
         self.tell_lost.send_replace(Some(why));
         self.stop.cancel();
     }
+}
+
+/// When a lease ends that lasts for so long, whatever the server says.
+fn expiry(from: Instant, lasts: Duration) -> Instant {
+    from + lasts.min(LONGEST_LEASE)
 }
 
 fn paced(every: Duration) -> Duration {

@@ -246,8 +246,9 @@ impl Run<'_> {
                 }
                 status = child.wait(), if self.status.is_none() => {
                     self.status = Some(status?);
-                    // Whatever it started goes with it.
+                    // Whatever it started goes with it, and only now: the id may soon be somebody else's.
                     self.group.send(Signal::KILL);
+                    self.group.0 = None;
                     self.patience_ends = Some(Instant::now() + PATIENCE);
                 }
                 () = until(self.task.deadline), if running => self.end(Ended::TimedOut),

@@ -2,15 +2,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use api::result::{ResultDocument, ResultRequest};
-use client::{Lease, LeaseToken};
+use api::result::ResultRequest;
+use client::{BaseUrl, Lease, LeaseToken};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// How many refused results are kept.
 const MOST_REJECTED: usize = 100;
@@ -23,8 +24,10 @@ pub struct Spool {
 }
 
 /// A result, and what submits it. It holds the lease's token, so it is never shown.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Spooled {
+    /// The URL of the server that it is for.
+    pub server: String,
     /// The job's id.
     pub job_id: String,
     /// Which attempt this was.
@@ -37,8 +40,14 @@ pub struct Spooled {
 impl Spooled {
     /// The result of an attempt.
     #[must_use]
-    pub fn new(lease: &Lease, attempt: u64, result: ResultRequest) -> Self {
-        Self { job_id: lease.job_id.clone(), attempt, lease_token: lease.token.reveal().to_owned(), result }
+    pub fn new(server: &BaseUrl, lease: &Lease, attempt: u64, result: ResultRequest) -> Self {
+        Self {
+            server: server.as_str().to_owned(),
+            job_id: lease.job_id.clone(),
+            attempt,
+            lease_token: lease.token.reveal().to_owned(),
+            result,
+        }
     }
 
     /// The lease that submits it.
@@ -72,7 +81,7 @@ impl Spool {
     /// When it cannot be written; nothing is left of it then.
     pub fn write(&self, spooled: &Spooled) -> io::Result<PathBuf> {
         let path = self.folder.join(spooled.file_name());
-        write_durably(&path, &serde_json::to_vec(spooled)?)?;
+        write_durably(&path, spooled)?;
         Ok(path)
     }
 
@@ -81,39 +90,55 @@ impl Spool {
     /// # Errors
     /// When it cannot be written.
     pub fn write_document(&self, spooled: &Spooled) -> io::Result<Document> {
-        let document = ResultDocument {
-            content: spooled.result.content.clone().unwrap_or_default(),
-            metadata: spooled.result.metadata.clone().unwrap_or_default(),
+        /// As [`api::result::ResultDocument`], without a copy of what may be large.
+        #[derive(Serialize)]
+        struct Content<'a> {
+            content: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            metadata: Option<&'a Map<String, Value>>,
+            processing_time: Option<f64>,
+        }
+        let content = Content {
+            content: spooled.result.content.as_deref().unwrap_or_default(),
+            metadata: spooled.result.metadata.as_ref(),
             processing_time: spooled.result.processing_time,
         };
-        let path = self.folder.join(spooled.file_name()).with_extension("upload");
-        let document = (Document(path), serde_json::to_vec(&document)?);
-        create(document.0.path())?.write_all(&document.1)?;
-        Ok(document.0)
+        let document = Document(self.folder.join(spooled.file_name()).with_extension("upload"));
+        write_json(create(document.path())?, &content)?;
+        Ok(document)
     }
 
-    /// The results that an earlier process left, oldest first. What cannot be read is put with the refused ones.
+    /// Where the results are that an earlier process left, oldest first.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn left(&self) -> io::Result<Vec<(PathBuf, Spooled)>> {
+    pub fn left(&self) -> io::Result<Vec<PathBuf>> {
         let mut left = Vec::new();
         for (path, modified) in entries(&self.folder)? {
             if path.extension().is_none_or(|ending| ending != "json") {
                 // A write or an upload that was cut short; the result itself is in its own file, or was never done.
                 fs::remove_file(&path)?;
-                continue;
-            }
-            match serde_json::from_slice(&fs::read(&path)?) {
-                Ok(spooled) => left.push((modified, path, spooled)),
-                Err(error) => {
-                    tracing::error!(file = %path.display(), line = error.line(), "a spooled result is damaged");
-                    self.reject(&path)?;
-                }
+            } else {
+                left.push((modified, path));
             }
         }
-        left.sort_by_key(|(modified, ..)| *modified);
-        Ok(left.into_iter().map(|(_, path, spooled)| (path, spooled)).collect())
+        left.sort();
+        Ok(left.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Reads a result; none when it is damaged, and it is put with the refused ones then.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or not be put aside.
+    pub fn load(&self, path: &Path) -> io::Result<Option<Spooled>> {
+        match serde_json::from_slice(&fs::read(path)?) {
+            Ok(spooled) => Ok(Some(spooled)),
+            Err(error) => {
+                tracing::error!(file = %path.display(), line = error.line(), "a spooled result is damaged");
+                self.reject(path)?;
+                Ok(None)
+            }
+        }
     }
 
     /// Removes a result that the server has.
@@ -169,11 +194,10 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Writes a file whole or not at all: the bytes first, then the name, each made to last.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_durably(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let written = create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let written = create(&temporary).and_then(|file| {
+        write_json(file, value)?.sync_all()?;
         fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     });
@@ -183,9 +207,19 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Writes a value as JSON, however large it is, and gives the file back.
+fn write_json(file: File, value: &impl Serialize) -> io::Result<File> {
+    let mut writer = BufWriter::new(file);
+    serde_json::to_writer(&mut writer, value)?;
+    writer.flush()?;
+    writer.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
+
+    use api::result::ResultDocument;
 
     use super::*;
 
@@ -200,7 +234,7 @@ mod tests {
         let lease = Lease { job_id: job_id.to_owned(), token: "secret".into() };
         let result =
             ResultRequest { success: true, content: Some("text".to_owned()), ..ResultRequest::default() };
-        Spooled::new(&lease, attempt, result)
+        Spooled::new(&"http://localhost:8000/".parse().unwrap(), &lease, attempt, result)
     }
 
     #[test]
@@ -211,11 +245,12 @@ mod tests {
         let second = spool(parent.path()).write(&result("a", 2)).unwrap();
         assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o600);
 
-        let left = spool(parent.path()).left().unwrap();
-        assert_eq!(left.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), [first, second]);
-        assert_eq!(left[0].1.lease().token.reveal(), "secret");
-        assert_eq!(left[1].1.attempt, 2);
-        assert_eq!(left[1].1.result.content.as_deref(), Some("text"));
+        let spool = spool(parent.path());
+        assert_eq!(spool.left().unwrap(), [first, second.clone()]);
+        let loaded = spool.load(&second).unwrap().unwrap();
+        assert_eq!((loaded.lease().token.reveal(), loaded.attempt), ("secret", 2));
+        assert_eq!(loaded.server, "http://localhost:8000");
+        assert_eq!(loaded.result.content.as_deref(), Some("text"));
     }
 
     #[test]
@@ -233,7 +268,9 @@ mod tests {
         let spool = spool(parent.path());
         fs::write(spool.folder.join("x-1.json"), "{").unwrap();
         fs::write(spool.folder.join("y-1.tmp"), "{").unwrap();
-        assert!(spool.left().unwrap().is_empty());
+        let left = spool.left().unwrap();
+        assert_eq!(left.len(), 1);
+        assert!(spool.load(&left[0]).unwrap().is_none());
         assert!(spool.rejected.join("x-1.json").exists());
         assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 0);
     }

@@ -108,6 +108,10 @@ fn say(text: &str) {
 async fn work(client: Client, settings: Settings) -> Result<(), Failed> {
     let shutdown = shutdown::listen(settings.shutdown_grace).map_err(|error| failed(MACHINE)(&error))?;
     let folders = Folders::open(&settings.temp_dir).map_err(|error| failed(SETTINGS)(&error))?;
+    if folders.are_in_memory() {
+        let temp_dir = folders.root().display();
+        tracing::warn!(%temp_dir, "`temp_dir` is in memory: results not yet submitted would not survive a reboot");
+    }
     let converters = tokio::select! {
         converters = converters(&settings, &folders) => converters?,
         () = shutdown.drain.cancelled() => return Ok(()),
@@ -127,10 +131,8 @@ async fn work(client: Client, settings: Settings) -> Result<(), Failed> {
         content_types = types.join(","),
         "started"
     );
-    tokio::select! {
-        submitted = Arc::clone(&worker).submit_left() => submitted.map_err(|error| failed(MACHINE)(&error))?,
-        () = shutdown.drain.cancelled() => return Ok(()),
-    }
+    let left = worker.spool.left().map_err(|error| failed(MACHINE)(&error))?;
+    tokio::spawn(Arc::clone(&worker).submit_left(left));
     let polling = Polling {
         worker_id: settings.worker_id,
         content_types: settings.content_types,

@@ -2,6 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,10 +19,14 @@ use crate::spool::{Spool, Spooled};
 
 /// The largest result, as JSON, that is submitted inline.
 const MOST_INLINE: usize = 1 << 20;
+/// The status of a body that is too large, whoever in between says so.
+const TOO_LARGE: u16 = 413;
 /// The longest wait after the first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait after any failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long the last try may take once the program stops.
+const LAST_TRY: Duration = Duration::from_secs(5);
 
 /// What became of a spooled result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,32 +39,44 @@ pub enum Submitted {
     Left(String),
 }
 
-/// Submits until there is an answer for good, or `stop` is cancelled. `path` is where the result is spooled, if it is.
+/// Submits until there is an answer for good, or `stop` is cancelled, after which there is one short try more. `path`
+/// is where the result is spooled, if it is.
 pub async fn until_answered(
     client: &Client,
     spool: &Spool,
     path: Option<&Path>,
-    spooled: &Spooled,
+    spooled: &Arc<Spooled>,
     stop: &CancellationToken,
 ) -> Submitted {
     let mut failed = 0;
     loop {
+        let mut trying = pin!(once(client, spool, path, spooled));
         let tried = tokio::select! {
-            tried = once(client, spool, path, spooled) => tried,
-            () = stop.cancelled() => return Submitted::Left("the converter stops".to_owned()),
+            biased;
+            tried = &mut trying => tried,
+            () = stop.cancelled() => match tokio::time::timeout(LAST_TRY, trying).await {
+                Ok(tried) => tried,
+                Err(_) => return Submitted::Left("the converter stops".to_owned()),
+            },
         };
-        let (reason, asked) = match tried {
+        let error = match tried {
             Ok(done) => return done,
-            Err(error) => (error.to_string(), error.retry_after().unwrap_or_default()),
+            Err(error) => error,
         };
-        failed += 1;
-        let wait = asked.min(LONGEST_WAIT) + jittered(failed);
-        tracing::warn!(reason, failed, wait_ms = wait.as_millis(), "the result could not be submitted yet");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => return Submitted::Left(reason),
+        if stop.is_cancelled() {
+            return Submitted::Left(error.to_string());
         }
+        failed += 1;
+        let wait = wait(failed, error.retry_after());
+        tracing::warn!(%error, failed, wait_ms = wait.as_millis(), "the result could not be submitted yet");
+        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
+}
+
+/// How long to wait after this many failures in a row, when the server asks for so much.
+#[must_use]
+pub fn wait(failed: u32, asked: Option<Duration>) -> Duration {
+    asked.unwrap_or_default().min(LONGEST_WAIT) + jittered(failed)
 }
 
 fn jittered(failed: u32) -> Duration {
@@ -66,17 +84,39 @@ fn jittered(failed: u32) -> Duration {
     bound.mul_f64(rand::rng().random_range(0.1..=1.0))
 }
 
-/// Submits once, and takes the result out of the spool if that was answered for good.
+/// Submits a result of an earlier process once. A server that does not know its job may be another one behind the same
+/// URL, or one whose data is not back yet, so that the result is kept then.
 ///
 /// # Errors
 /// The client's, when another try may be answered otherwise.
-pub async fn once(
+pub async fn earlier(
+    client: &Client,
+    spool: &Spool,
+    path: &Path,
+    spooled: &Arc<Spooled>,
+) -> Result<Submitted, Error> {
+    match submit(client, spool, spooled).await {
+        Err(error) if error.kind() == Some(Kind::NotFound) => Ok(Submitted::Left(error.to_string())),
+        tried => settled(spool, Some(path), tried),
+    }
+}
+
+/// Submits once, and takes the result out of the spool if that was answered for good.
+async fn once(
     client: &Client,
     spool: &Spool,
     path: Option<&Path>,
-    spooled: &Spooled,
+    spooled: &Arc<Spooled>,
 ) -> Result<Submitted, Error> {
-    match submit(client, spool, spooled).await {
+    settled(spool, path, submit(client, spool, spooled).await)
+}
+
+fn settled(
+    spool: &Spool,
+    path: Option<&Path>,
+    tried: Result<ResultResponse, Error>,
+) -> Result<Submitted, Error> {
+    match tried {
         Ok(answer) => {
             settle(path.map_or(Ok(()), |path| spool.remove(path)));
             Ok(Submitted::Accepted(answer.status))
@@ -96,15 +136,19 @@ fn settle(settled: std::io::Result<()>) {
     }
 }
 
-async fn submit(client: &Client, spool: &Spool, spooled: &Spooled) -> Result<ResultResponse, Error> {
+async fn submit(client: &Client, spool: &Spool, spooled: &Arc<Spooled>) -> Result<ResultResponse, Error> {
     let lease = spooled.lease();
-    let size = serde_json::to_vec(&spooled.result).map(|bytes| bytes.len()).unwrap_or_default();
-    if !spooled.result.success || size <= MOST_INLINE {
-        return client.submit_result(&lease, &spooled.result).await;
+    let success = spooled.result.success;
+    if !success || fits_inline(&spooled.result) {
+        match client.submit_result(&lease, &spooled.result).await {
+            // The server, or a proxy before it, takes less in one request than is usual.
+            Err(error) if success && error.status() == Some(TOO_LARGE) => {}
+            answered => return answered,
+        }
     }
     let document = document(spool, spooled).await?;
     let result_key = client.upload_result(&lease, document.path()).await?;
-    tracing::info!(bytes = size, "a large result is uploaded");
+    tracing::info!("a large result is uploaded");
     let request = ResultRequest {
         success: true,
         processing_time: spooled.result.processing_time,
@@ -114,8 +158,13 @@ async fn submit(client: &Client, spool: &Spool, spooled: &Spooled) -> Result<Res
     client.submit_result(&lease, &request).await
 }
 
-async fn document(spool: &Spool, spooled: &Spooled) -> Result<crate::spool::Document, Error> {
-    let (spool, spooled) = (spool.clone(), spooled.clone());
+/// Whether its JSON is small enough, found out without writing more of it than that.
+fn fits_inline(result: &ResultRequest) -> bool {
+    serde_json::to_writer(vec![0; MOST_INLINE].as_mut_slice(), result).is_ok()
+}
+
+async fn document(spool: &Spool, spooled: &Arc<Spooled>) -> Result<crate::spool::Document, Error> {
+    let (spool, spooled) = (spool.clone(), Arc::clone(spooled));
     let written = tokio::task::spawn_blocking(move || spool.write_document(&spooled)).await;
     written
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
@@ -150,5 +199,35 @@ fn is_final(error: &Error) -> bool {
         | Error::Transfer { .. }
         | Error::File { .. }
         | Error::Corrupt { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_result_is_tried_once_when_the_program_stops_already() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base: client::BaseUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let body = r#"{"status":"completed","ingestion_continued":false}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let lease = client::Lease { job_id: "j".to_owned(), token: "secret".into() };
+        let spooled = Arc::new(Spooled::new(&base, &lease, 1, ResultRequest::default()));
+        let client = Client::new(base, None, "t/0").unwrap();
+        let (spool, stop) = (Spool::new(PathBuf::new(), PathBuf::new()), CancellationToken::new());
+        stop.cancel();
+        let submitted = until_answered(&client, &spool, None, &spooled, &stop).await;
+        assert_eq!(submitted, Submitted::Accepted("completed".to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! One job, from its claim to its end.
 
 use std::{
+    mem,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -85,7 +86,8 @@ impl Worker {
         let begun = Instant::now();
         let lease = Lease { job_id: job.job_id.clone(), token: job.lease.lease_token.as_str().into() };
         let every = Duration::from_secs(job.lease.report_every_seconds);
-        let heartbeat = Heartbeat::start(self.client.clone(), lease.clone(), every);
+        let lasts = Duration::from_secs(job.lease.lease_expires_in_seconds);
+        let heartbeat = Heartbeat::start(self.client.clone(), lease.clone(), every, lasts);
         let attempt = Attempt {
             worker: self,
             job,
@@ -114,8 +116,8 @@ impl Worker {
     }
 
     async fn submit(&self, lease: &Lease, job: &ClaimedJob, result: ResultRequest) {
-        let spooled = Spooled::new(lease, job.lease.attempt, result);
-        let (spool, copy) = (self.spool.clone(), spooled.clone());
+        let spooled = Arc::new(Spooled::new(self.client.base(), lease, job.lease.attempt, result));
+        let (spool, copy) = (self.spool.clone(), Arc::clone(&spooled));
         let written = tokio::task::spawn_blocking(move || spool.write(&copy)).await;
         let written =
             written.unwrap_or_else(|error| Err(std::io::Error::other(error))).inspect_err(|error| {
@@ -135,36 +137,58 @@ impl Worker {
         }
     }
 
-    /// Submits the results that an earlier process left: each once now, and the rest until they are answered, on a
-    /// task of their own.
-    ///
-    /// # Errors
-    /// When the spool cannot be read.
-    pub async fn submit_left(self: Arc<Self>) -> std::io::Result<()> {
-        let mut rest = Vec::new();
-        for (path, spooled) in self.spool.left()? {
-            let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
-            let tried =
-                submit::once(&self.client, &self.spool, Some(&path), &spooled).instrument(span.clone()).await;
-            let _entered = span.enter();
-            match tried {
-                Ok(done) => log(done),
-                Err(error) => {
-                    tracing::warn!(%error, "an earlier result could not be submitted yet");
-                    rest.push((path, spooled));
-                }
-            }
-        }
-        tokio::spawn(self.submit_rest(rest));
-        Ok(())
+    /// Submits the results that an earlier process left, in rounds of one try for each of them, so that one that is
+    /// not answered holds up no other.
+    pub async fn submit_left(self: Arc<Self>, left: Vec<PathBuf>) {
+        self.kill.run_until_cancelled(self.submit_in_rounds(left)).await;
     }
 
-    async fn submit_rest(self: Arc<Self>, rest: Vec<(PathBuf, Spooled)>) {
-        for (path, spooled) in rest {
-            let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
-            let done = submit::until_answered(&self.client, &self.spool, Some(&path), &spooled, &self.kill);
-            log(done.instrument(span).await);
+    async fn submit_in_rounds(&self, mut left: Vec<PathBuf>) {
+        let mut failed = 0;
+        loop {
+            let mut asked = None;
+            for path in mem::take(&mut left) {
+                if let Err(error) = self.submit_earlier(&path).await {
+                    asked = asked.max(error.retry_after());
+                    left.push(path);
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+            failed += 1;
+            tokio::time::sleep(submit::wait(failed, asked)).await;
         }
+    }
+
+    /// Tries once to submit what is spooled there, if it can be read and is for this server.
+    async fn submit_earlier(&self, path: &Path) -> Result<(), client::Error> {
+        let (spool, copy) = (self.spool.clone(), path.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || spool.load(&copy)).await;
+        let spooled = match loaded.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(Some(spooled)) => Arc::new(spooled),
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::error!(file = %path.display(), %error, "an earlier result cannot be read; it stays in the spool");
+                return Ok(());
+            }
+        };
+        let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
+        async {
+            if spooled.server != self.client.base().as_str() {
+                tracing::warn!(
+                    server = spooled.server,
+                    "an earlier result is for another server; it stays in the spool"
+                );
+                return Ok(());
+            }
+            let tried = submit::earlier(&self.client, &self.spool, path, &spooled).await;
+            tried.map(log).inspect_err(|error| {
+                tracing::warn!(%error, "an earlier result could not be submitted yet");
+            })
+        }
+        .instrument(span)
+        .await
     }
 }
 

@@ -155,6 +155,15 @@ async fn speech_becomes_a_transcript() {
 }
 
 #[tokio::test]
+async fn what_is_said_in_a_video_becomes_a_transcript() {
+    let bench = Bench::new(ContentType::Video).await;
+    let video = bench.parent.path().join("clip.mp4");
+    encoded(CLIPS[1].0, &video);
+    let converted = bench.convert(&ContentType::Video, &video, json!({})).await.0.unwrap();
+    assert!(share_of_words(CLIPS[1].1, &converted.content) >= 0.6, "{}", converted.content);
+}
+
+#[tokio::test]
 async fn what_is_no_speech_is_refused_with_a_reason() {
     let bench = Bench::new(ContentType::Audio).await;
     let secret = bench.parent.path().join("secret.mp3");

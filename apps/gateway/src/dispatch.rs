@@ -5,18 +5,18 @@ use std::time::Duration;
 use api::{Function, NoRoute, Verb};
 use bytes::{Bytes, BytesMut};
 use engines::Engines;
-use http::{StatusCode, header};
+use http::header;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use runtime::{App, Origin, Request, Response};
+use runtime::{App, BodyCutOff, Origin, Request, Response};
 
 use crate::keys;
 
 /// The body of an answer: a function's, or an object's as it is read.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// How long a caller may take to send the body of a call. Uploads are not calls.
-const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long the body of a call may stop coming. Uploads are not calls.
+const BODY_STALL: Duration = Duration::from_secs(30);
 
 /// What answers requests.
 pub(crate) struct Site {
@@ -40,14 +40,17 @@ impl Site {
             // Any function says that a path or method does not exist.
             Err(NoRoute::Path | NoRoute::Method(_)) => (Function::JobStatus, Verb::Health),
         };
-        let most = App::largest_body(verb);
-        match tokio::time::timeout(BODY_TIME, read(request, most)).await {
-            Ok(Some(mut request)) => {
-                request.extensions_mut().insert(origin);
-                self.call(function, request).await.map(whole)
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(origin);
+        let mut request = http::Request::from_parts(parts, Bytes::new());
+        // Who may not make the call is refused by its head, so that strangers cannot fill the memory with bodies.
+        if self.app.admits(&request).await {
+            match read(incoming, App::largest_body(verb)).await {
+                Some(body) => *request.body_mut() = body,
+                None => drop(request.extensions_mut().insert(BodyCutOff)),
             }
-            Ok(None) | Err(_) => cut_off(),
         }
+        self.call(function, request).await.map(whole)
     }
 
     async fn call(&self, function: Function, request: Request) -> Response {
@@ -86,27 +89,20 @@ impl Site {
     }
 }
 
-/// The whole request, with a body that is cut a little after `most` bytes so that the function sees it is too large.
-/// `None` when the connection broke.
-async fn read(request: http::Request<Incoming>, most: usize) -> Option<Request> {
-    let (parts, mut incoming) = request.into_parts();
+/// The whole body, cut a little after `most` bytes so that the function sees it is too large. `None` when it stopped
+/// coming.
+async fn read(mut incoming: Incoming, most: usize) -> Option<Bytes> {
     let mut body = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
+    while let Some(frame) = tokio::time::timeout(BODY_STALL, incoming.frame()).await.ok()? {
         let frame = frame.ok()?;
         // What is too much is still read, so that the answer reaches a caller who is busy sending.
         if let Some(data) = frame.data_ref().filter(|_| body.len() <= most) {
             body.extend_from_slice(data);
         }
     }
-    Some(http::Request::from_parts(parts, body.freeze()))
+    Some(body.freeze())
 }
 
 fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-fn cut_off() -> http::Response<Body> {
-    let mut response = http::Response::new(whole(Bytes::new()));
-    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-    response
 }

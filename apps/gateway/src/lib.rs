@@ -16,7 +16,7 @@ use std::{
 };
 
 use engines::{Engines, OpenError};
-use runtime::{App, Auth, JobSettings, SettingError, StoreSettings};
+use runtime::{App, Auth, EnvVar, JobSettings, SettingError, StoreSettings};
 use service::{Service, SystemWorld, World};
 use store::{Endpoint, Store, StoreError};
 use thiserror::Error;
@@ -147,6 +147,7 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] says what is in the way and what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        hides_no_call(&config.store.bucket)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let listener = TcpListener::bind(config.listen)
             .await
@@ -187,6 +188,18 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The bucket answers under its name at the root, before any call is looked for.
+fn hides_no_call(bucket: &str) -> Result<(), SettingError> {
+    if api::ROUTES.iter().any(|route| route.path.split('/').nth(1) == Some(bucket)) {
+        return Err(SettingError::Value {
+            variable: EnvVar::Bucket,
+            value: bucket.to_owned(),
+            expected: "is where calls of the gateway are; choose another name".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 async fn open(data_dir: Option<&Path>) -> Result<Engines, StartError> {

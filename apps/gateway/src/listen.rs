@@ -65,17 +65,29 @@ async fn connection(
     }
     let origin = if peer.ip().to_canonical().is_loopback() { Origin::Loopback } else { Origin::Network };
     match tls {
-        None => requests(stream, origin, site, watcher).await,
+        None => requests(stream, Protocol::Http1, origin, site, watcher).await,
         Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
-            Ok(Ok(stream)) => requests(stream, origin, site, watcher).await,
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
+                requests(stream, protocol, origin, site, watcher).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
             Err(_) => tracing::debug!("TLS was not agreed on in time"),
         },
     }
 }
 
+/// What a connection speaks, known before its first byte: one that had to be found out could stay silent for ever.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
 async fn requests<S>(
     stream: S,
+    protocol: Protocol,
     origin: Origin,
     site: Arc<Site>,
     watcher: hyper_util::server::graceful::Watcher,
@@ -86,9 +98,12 @@ async fn requests<S>(
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(site.answer(request, origin).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = match protocol {
+        Protocol::Http1 => auto::Builder::new(TokioExecutor::new()).http1_only(),
+        Protocol::Http2 => auto::Builder::new(TokioExecutor::new()).http2_only(),
+    };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    builder.http2().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(HEAD_TIME);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended badly");

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// requests in hand are finished first.
 ///
 /// Environment: MORAG_SOURCE_ROOTS, MORAG_REMOTE_TIMEOUT_<TYPE>, MORAG_RETENTION_DAYS, MORAG_QUEUE_SHARDS,
-/// MORAG_TABLE, MORAG_BUCKET, MORAG_LOG_LEVEL. Exit codes: 0 stopped, 1 could not start, 2 wrong flags.
+/// MORAG_POLL_AGAIN_SECONDS, MORAG_TABLE, MORAG_BUCKET, MORAG_LOG_LEVEL. Exit codes: 0 stopped, 1 could not start, 2 wrong flags.
 #[derive(Parser)]
 #[command(version, name = "gateway")]
 struct Args {
@@ -42,15 +42,17 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let terminal = std::io::stderr().is_terminal();
-    start_logging(if terminal { LogFormat::Text } else { LogFormat::Json });
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut sentence = format!("gateway: {error}");
-            let mut source = std::error::Error::source(&error).and_then(std::error::Error::source);
+            let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
-                sentence.push_str(&format!(": {cause}"));
+                let text = cause.to_string();
+                // Some errors have their cause in their text already.
+                if !sentence.contains(&text) {
+                    sentence.push_str(&format!(": {text}"));
+                }
                 source = cause.source();
             }
             say(&sentence);
@@ -60,6 +62,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), StartError> {
+    let terminal = std::io::stderr().is_terminal();
+    start_logging(if terminal { LogFormat::Text } else { LogFormat::Json })?;
     let config = Config {
         listen: args.listen,
         data_dir: Some(args.data_dir.clone()),
@@ -71,13 +75,15 @@ async fn run(args: Args) -> Result<(), StartError> {
         sweep_every: Duration::from_secs(10),
         world: Arc::new(SystemWorld),
     };
+    // Before anybody can know that the gateway is up, and stop it.
+    let stopped = stop_signal();
     let gateway = Gateway::start(config).await?;
     say(&format!("gateway: listening on {} (API description at /docs)", gateway.public_url));
     say(&format!("gateway: data in {}", args.data_dir.display()));
     if let Some(file) = &gateway.admin_key_file {
         say(&format!("gateway: admin key in {}", file.display()));
     }
-    stop_signal().await;
+    stopped.await;
     say("gateway: stopping; requests in hand are finished first");
     gateway.stop().await;
     Ok(())
@@ -89,18 +95,22 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-async fn stop_signal() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+/// Listens for the signals to stop from now on, and waits for one when it is awaited.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        // Without signals the process can only be killed, which loses nothing that was acknowledged.
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals cannot be received");
-            std::future::pending::<()>().await;
+            // Without signals the process can only be killed, which loses nothing that was acknowledged.
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be received");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

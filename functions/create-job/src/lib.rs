@@ -13,9 +13,9 @@ async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let source = UploadTarget::Source(&call.id);
     match call.verb {
-        Verb::Create => json(&service.create(caller, &call.json()?, call.idempotency_key()).await?),
+        Verb::Create => json(&service.create(caller, &call.json()?, call.idempotency_key()?).await?),
         Verb::CreateUpload => {
-            json(&service.create_upload(caller, &call.json()?, call.idempotency_key()).await?)
+            json(&service.create_upload(caller, &call.json()?, call.idempotency_key()?).await?)
         }
         Verb::SignUploadParts => json(&service.sign_parts(caller, source, &call.json()?).await?),
         Verb::CompleteUpload => json(&service.complete_upload(caller, source, &call.json()?).await?),

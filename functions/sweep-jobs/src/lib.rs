@@ -6,7 +6,7 @@ use runtime::{App, Error};
 use service::Swept;
 use tokio::time::Instant;
 
-/// How long one sweep may take. What it does not reach, the next one does.
+/// How long one sweep may take, so that it ends before the function's own time of a minute.
 pub const LONGEST_SWEEP: Duration = Duration::from_secs(50);
 
 /// Sweeps once.

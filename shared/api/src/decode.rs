@@ -8,7 +8,7 @@ use crate::{FieldProblem, Kind, Problem};
 
 /// A request that is refused before any use case sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected(pub Problem);
+pub struct Rejected(pub Box<Problem>);
 
 impl Rejected {
     /// One field has a value that it cannot have.
@@ -17,7 +17,7 @@ impl Rejected {
         let message = message.into();
         let mut problem = Problem::new(Kind::Invalid, format!("`{field}` {message}"));
         problem.errors.push(FieldProblem { field: field.to_owned(), message });
-        Self(problem)
+        Self(Box::new(problem))
     }
 }
 
@@ -26,7 +26,7 @@ impl Rejected {
 /// # Errors
 /// 400 when the text is no JSON object, 422 with the field's path when a field does not fit.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejected> {
-    let malformed = |detail: String| Rejected(Problem::new(Kind::Malformed, detail));
+    let malformed = |detail: String| Rejected(Box::new(Problem::new(Kind::Malformed, detail)));
     // A call whose fields are all optional may come without a body.
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     match serde_json::from_slice(body) {
@@ -73,9 +73,21 @@ fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, Rejec
         let message = error.into_inner().to_string();
         match missing_field(&message) {
             Some(field) => Rejected::field(field, "is missing"),
-            None => Rejected::field(&path, message),
+            None => Rejected::field(&path, wanted(&message)),
         }
     })
+}
+
+/// What a field must be, without the value that it is: that may be long, or a secret.
+fn wanted(message: &str) -> String {
+    let Some((_, expected)) = message.split_once(", expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "f64" | "a JSON number" => "a number",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other => other,
+    };
+    format!("must be {expected}")
 }
 
 fn missing_field(message: &str) -> Option<&str> {

@@ -38,6 +38,9 @@ pub struct PollRequest {
     pub wait_seconds: Option<u64>,
 }
 
+/// A worker asks the index once for each type.
+const MOST_CONTENT_TYPES: usize = 32;
+
 fn content_types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ContentType>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "must be a list of content types, or one string with commas between them")]
@@ -49,6 +52,9 @@ fn content_types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Conte
         Spelled::List(names) => names,
         Spelled::Commas(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
     };
+    if names.len() > MOST_CONTENT_TYPES {
+        return Err(D::Error::custom(format!("must name at most {MOST_CONTENT_TYPES} content types")));
+    }
     let mut types = Vec::new();
     for name in names.iter().filter(|name| !name.is_empty()) {
         let parsed: ContentType =

@@ -27,6 +27,12 @@ impl ApiKey {
         self.0.split_once('.').map_or("", |(id, _)| id)
     }
 
+    /// Whether there is nothing in it, as in an empty variable or file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value of the header `Authorization`.
     pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
         sensitive(&format!("Bearer {}", self.0)).ok_or_else(|| Error::Invalid {
@@ -108,9 +114,12 @@ impl std::str::FromStr for PresignedUrl {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        url.map(Self).ok_or_else(|| Error::Invalid {
-            reason: "The server gave a transfer URL that is not an http or https URL; check its public URL setting"
+        url.map(Self).ok_or_else(|| Error::Unreadable {
+            host: "The server".to_owned(),
+            status: 200,
+            reason: "a transfer URL that is not an http or https URL (its public URL setting may be wrong)"
                 .to_owned(),
+            retry_after: None,
         })
     }
 }

@@ -4,6 +4,8 @@
 //! job as it will be without touching the one it was given. Storage writes that job on the condition that the
 //! stored [`Job::revision`] is still the one that was read.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod content_type;
 mod error;
 mod ids;

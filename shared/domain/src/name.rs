@@ -31,7 +31,7 @@ impl FileName {
             _ => (safe, None),
         };
         let room = LONGEST - extension.map_or(0, |extension| extension.len() + 1);
-        let stem = &stem[..stem.len().min(room)];
+        let stem = stem[..stem.len().min(room)].trim_end_matches('.');
         let stem = if stem.is_empty() { "source" } else { stem };
         Self(extension.map_or_else(|| stem.to_owned(), |extension| format!("{stem}.{extension}")))
     }
@@ -83,6 +83,8 @@ mod tests {
         ] {
             assert_eq!(FileName::from_client(given).as_str(), made, "{given:?}");
         }
+        let cut_at_a_dot = FileName::from_client(&format!("{}.{}", "n".repeat(99), "m".repeat(17)));
+        assert_eq!(cut_at_a_dot.as_str(), "n".repeat(99));
         let long = FileName::from_client(&format!("{}.tar.gz", "n".repeat(1000)));
         assert_eq!(long.as_str().len(), 100);
         assert!(long.as_str().ends_with(".gz"));

@@ -163,7 +163,8 @@ impl Job {
             Submission::Failed { error, retryable } => {
                 let again = retryable && job.has_retry(job.attempts.len() + 1, now);
                 let then = if again { Status::Pending } else { Status::Failed };
-                let mut job = job.ended(&running, Outcome::Failed { error: error.clone(), then }, now);
+                let outcome = Outcome::Failed { error: shortened(&error), then };
+                let mut job = job.ended(&running, outcome, now);
                 if then == Status::Pending {
                     job.retry_after_backoff(now, jitter);
                 } else {
@@ -437,6 +438,15 @@ impl Job {
             "the job did not end within its total timeout of {}",
             seconds(self.spec.limits.total.unwrap_or_default())
         )
+    }
+}
+
+/// Enough of an error to tell attempts apart. Every write pays for all attempts, so only the end keeps the whole text.
+fn shortened(error: &str) -> String {
+    const MOST: usize = 200;
+    match error.char_indices().nth(MOST) {
+        None => error.to_owned(),
+        Some((end, _)) => format!("{}…", &error[..end]),
     }
 }
 

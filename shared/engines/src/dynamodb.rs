@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::error::{OpenError, SweepError};
-use crate::folder::Folder;
+use crate::folder::{Folder, create_private};
 
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
@@ -29,7 +29,11 @@ pub(crate) struct DynamoDb {
 
 impl DynamoDb {
     pub(crate) fn open(folder: Arc<Folder>) -> Result<Self, OpenError> {
-        let path = folder.path().join("dynamodb.sqlite");
+        // In a folder of its own that is private, because the data folder may have been made by somebody else and
+        // SQLite makes its files as the umask says.
+        let private = folder.path().join("tables");
+        create_private(&private).map_err(OpenError::file(&private))?;
+        let path = private.join("dynamodb.sqlite");
         let database = match path.to_str() {
             Some(text) => Database::new(text).map_err(Into::into),
             None => Err("the path is not UTF-8".into()),

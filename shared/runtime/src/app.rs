@@ -16,7 +16,7 @@ use crate::{
 /// The largest body of most calls, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 /// The largest body of a submitted result, in bytes. A Lambda takes less by itself.
-const LARGEST_RESULT: usize = 64 << 20;
+const LARGEST_RESULT: usize = 16 << 20;
 
 /// The use cases, and who may call them.
 #[derive(Clone)]
@@ -45,6 +45,10 @@ pub enum Origin {
     Network,
 }
 
+/// Marks a request whose body stopped coming. It travels in the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyCutOff;
+
 impl Auth {
     /// Waives keys for programs on this machine: they act for the tenant `default` with every scope.
     ///
@@ -62,6 +66,14 @@ impl App {
     #[must_use]
     pub fn largest_body(verb: Verb) -> usize {
         if verb == Verb::SubmitResult { LARGEST_RESULT } else { LARGEST_BODY }
+    }
+
+    /// Whether a request's head alone has a route and a caller who may make it, so that its body is worth reading.
+    pub async fn admits(&self, head: &Request) -> bool {
+        match api::find(head.method(), head.uri().path()) {
+            Ok(matched) => self.caller(matched.route, head).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Answers a request to `function` by `handler`: finds the route, checks the key, turns errors into problems,
@@ -111,6 +123,12 @@ impl App {
         let caller = self.caller(matched.route, &request).await?;
         if let Some(caller) = &caller {
             Span::current().record("key_id", caller.key.as_str());
+        }
+        if request.extensions().get() == Some(&BodyCutOff) {
+            return Err(Error::rejected(
+                Kind::Malformed,
+                "The body did not arrive whole; send the request again.",
+            ));
         }
         if request.body().len() > Self::largest_body(matched.route.verb) {
             return Err(too_large(matched.route.verb));
@@ -200,16 +218,16 @@ fn wrong_scope(route: &Route, caller: &Caller) -> Error {
         Access::Public | Access::Tenant => "any",
     };
     let has: Vec<&str> = caller.scopes.iter().map(|scope| scope.as_str()).collect();
-    Error::Rejected(Problem::new(
+    Error::rejected(
         Kind::Forbidden,
         format!("This call needs a key with the scope `{needed}`; this key has: {}.", comma_separated(&has)),
-    ))
+    )
 }
 
 fn too_large(verb: Verb) -> Error {
     let most = App::largest_body(verb);
     let hint = if verb == Verb::SubmitResult { "; upload a large result by POST result-upload" } else { "" };
-    Error::Rejected(Problem::new(Kind::TooLarge, format!("The body is larger than {most} bytes{hint}.")))
+    Error::rejected(Kind::TooLarge, format!("The body is larger than {most} bytes{hint}."))
 }
 
 fn comma_separated<T: Display>(values: &[T]) -> String {

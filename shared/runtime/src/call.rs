@@ -1,4 +1,4 @@
-use api::{Kind, Problem, Rejected, Verb};
+use api::{Kind, Rejected, Verb};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use service::Caller;
@@ -32,10 +32,10 @@ impl Call {
         let body = self.request.body();
         // Besides being what the API takes, this keeps a web page from making calls with a form.
         if !body.is_empty() && !is_json(self.request.headers()) {
-            return Err(Error::Rejected(Problem::new(
+            return Err(Error::rejected(
                 Kind::UnsupportedMediaType,
                 "Send the body as JSON, with the header Content-Type: application/json.",
-            )));
+            ));
         }
         api::json(body).map_err(Error::from)
     }
@@ -62,17 +62,21 @@ impl Call {
     }
 
     /// The `Idempotency-Key` header.
-    #[must_use]
-    pub fn idempotency_key(&self) -> Option<&str> {
-        text(self.request.headers(), api::IDEMPOTENCY_KEY)
+    ///
+    /// # Errors
+    /// 422 when it is there and cannot be read. Taking it for absent would create things twice.
+    pub fn idempotency_key(&self) -> Result<Option<&str>, Error> {
+        let Some(value) = self.request.headers().get(api::IDEMPOTENCY_KEY) else { return Ok(None) };
+        let unreadable = |_| Error::field("Idempotency-Key", "must be 1 to 255 printable ASCII characters");
+        value.to_str().map(|key| Some(key).filter(|key| !key.is_empty())).map_err(unreadable)
     }
 }
 
 pub(crate) fn no_key() -> Error {
-    Error::Rejected(Problem::new(
+    Error::rejected(
         Kind::Unauthorized,
         "This call needs an API key, in the header Authorization: Bearer <key>.",
-    ))
+    )
 }
 
 /// A header's text; empty means absent.

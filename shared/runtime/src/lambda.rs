@@ -20,7 +20,7 @@ pub async fn run_http<F>(handle: impl Fn(App, Request) -> F) -> Result<(), lambd
 where
     F: Future<Output = Response> + Send,
 {
-    start_logging(LogFormat::Json);
+    start_logging(LogFormat::Json)?;
     let app = app().await?;
     lambda_http::run(service_fn(|event: lambda_http::Request| {
         let answer = handle(app.clone(), request(event));
@@ -38,7 +38,7 @@ where
     F: Future<Output = Result<T, crate::Error>> + Send,
     T: Serialize,
 {
-    start_logging(LogFormat::Json);
+    start_logging(LogFormat::Json)?;
     let app = app().await?;
     lambda_runtime::run(lambda_runtime::service_fn(|_: LambdaEvent<serde_json::Value>| {
         let done = handle(app.clone());

@@ -9,7 +9,7 @@ mod logging;
 mod respond;
 mod settings;
 
-pub use app::{App, Auth, Origin};
+pub use app::{App, Auth, BodyCutOff, Origin};
 pub use call::Call;
 pub use env_vars::EnvVar;
 pub use lambda::{run_http, run_schedule};

@@ -1,6 +1,6 @@
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
 
-use crate::EnvVar;
+use crate::{EnvVar, SettingError};
 
 /// How log lines look. They go to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,21 +12,37 @@ pub enum LogFormat {
 }
 
 /// Starts logging as `MORAG_LOG_LEVEL` says. A second call changes nothing.
-pub fn start(format: LogFormat) {
-    let filter =
-        EnvFilter::try_new(directives(EnvVar::LogLevel.read())).unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// [`SettingError`] when it says nothing that is understood.
+pub fn start(format: LogFormat) -> Result<(), SettingError> {
+    let filter = filter(EnvVar::LogLevel.read().as_deref())?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start is a test's or an embedder's; the first one's choice stands.
     let _ = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Text => lines.compact().try_init(),
     };
+    Ok(())
+}
+
+fn filter(level: Option<&str>) -> Result<EnvFilter, SettingError> {
+    let directives = directives(level);
+    // A lone word that is no level would be read as the name of a module, and nothing but that module would log.
+    let first = directives.split(',').next().unwrap_or_default();
+    let known = first.contains(['=', '[']) || first.parse::<LevelFilter>().is_ok();
+    EnvFilter::try_new(&directives).ok().filter(|_| known).ok_or_else(|| SettingError::Value {
+        variable: EnvVar::LogLevel,
+        value: level.unwrap_or_default().to_owned(),
+        expected: "is none of DEBUG, INFO, WARNING and ERROR, and no filter such as info,service=debug"
+            .to_owned(),
+    })
 }
 
 /// The original's level names, or any filter. The SDK's own debug lines would show signed URLs, so it never gets
 /// more than warnings. s3s calls every forged or expired URL an error; the engines log their own causes.
-fn directives(level: Option<String>) -> String {
-    let level = match level.as_deref() {
+fn directives(level: Option<&str>) -> String {
+    let level = match level {
         None => "info".to_owned(),
         Some(level) if level.eq_ignore_ascii_case("warning") => "warn".to_owned(),
         Some(level) => level.to_ascii_lowercase(),
@@ -45,10 +61,19 @@ mod tests {
     #[test]
     fn the_originals_level_names_are_understood_and_the_sdk_stays_quiet() {
         for (given, begins) in [(None, "info,"), (Some("WARNING"), "warn,"), (Some("DEBUG"), "debug,")] {
-            let made = directives(given.map(str::to_owned));
+            let made = directives(given);
             assert!(made.starts_with(begins), "{made}");
             assert!(made.contains("aws_sigv4=warn"));
-            assert!(EnvFilter::try_new(&made).is_ok());
+            assert!(filter(given).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_no_level_is_refused() {
+        for given in ["LOUD", "service=loud", "info,=,"] {
+            let error = filter(Some(given)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("MORAG_LOG_LEVEL: {given:?} is none of DEBUG")), "{error}");
+        }
+        assert!(filter(Some("service=debug")).is_ok());
     }
 }

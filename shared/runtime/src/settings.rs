@@ -67,8 +67,8 @@ impl StoreSettings {
         let shards = number(&read, EnvVar::QueueShards, 1..=64, 1)?;
         let days = number(&read, EnvVar::RetentionDays, 1..=40, 30)?;
         Ok(Self {
-            table: read(EnvVar::Table).unwrap_or_else(|| "remote-jobs".to_owned()),
-            bucket: read(EnvVar::Bucket).unwrap_or_else(|| "remote-jobs".to_owned()),
+            table: name(&read, EnvVar::Table, is_table, "a table: 3 to 255 of A-Z, a-z, 0-9, _, . and -")?,
+            bucket: name(&read, EnvVar::Bucket, is_bucket, "a bucket: 3 to 63 of a-z, 0-9, . and -")?,
             shards: u32::try_from(shards).unwrap_or(1),
             retention: Duration::from_secs(days * 24 * 3600),
         })
@@ -116,7 +116,7 @@ impl JobSettings {
         Ok(Self {
             run_timeouts,
             poll_again: Duration::from_secs(number(&read, EnvVar::PollAgainSeconds, 1..=3600, 10)?),
-            source_roots: source_roots(read(EnvVar::SourceRoots))?,
+            source_roots: source_roots(read(EnvVar::SourceRoots).as_deref())?,
         })
     }
 
@@ -135,8 +135,8 @@ impl JobSettings {
     }
 }
 
-fn source_roots(value: Option<String>) -> Result<Vec<PathBuf>, SettingError> {
-    let roots: Vec<PathBuf> = value.iter().flat_map(std::env::split_paths).collect();
+fn source_roots(value: Option<&str>) -> Result<Vec<PathBuf>, SettingError> {
+    let roots: Vec<PathBuf> = value.map(std::env::split_paths).into_iter().flatten().collect();
     match roots.iter().find(|root| !root.is_absolute()) {
         None => Ok(roots),
         Some(relative) => Err(SettingError::Value {
@@ -145,6 +145,31 @@ fn source_roots(value: Option<String>) -> Result<Vec<PathBuf>, SettingError> {
             expected: "is not an absolute path".to_owned(),
         }),
     }
+}
+
+fn is_table(name: &str) -> bool {
+    (3..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+fn is_bucket(name: &str) -> bool {
+    let ends = |edge: Option<char>| edge.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b))
+        && ends(name.chars().next())
+        && ends(name.chars().last())
+}
+
+fn name(
+    read: impl Fn(EnvVar) -> Option<String>,
+    variable: EnvVar,
+    fits: impl Fn(&str) -> bool,
+    of: &str,
+) -> Result<String, SettingError> {
+    let value = read(variable).unwrap_or_else(|| "remote-jobs".to_owned());
+    if fits(&value) {
+        return Ok(value);
+    }
+    Err(SettingError::Value { variable, value, expected: format!("is not a name of {of}") })
 }
 
 fn number(
@@ -189,6 +214,10 @@ mod tests {
         assert_eq!(error, "MORAG_REMOTE_TIMEOUT_IMAGE: \"soon\" is not a whole number of 1 to 86400");
         let error = StoreSettings::from(with(&[(EnvVar::QueueShards, "0")])).unwrap_err().to_string();
         assert_eq!(error, "MORAG_QUEUE_SHARDS: \"0\" is not a whole number of 1 to 64");
+        let error = StoreSettings::from(with(&[(EnvVar::Bucket, "-jobs")])).unwrap_err().to_string();
+        assert_eq!(error, "MORAG_BUCKET: \"-jobs\" is not a name of a bucket: 3 to 63 of a-z, 0-9, . and -");
+        let error = StoreSettings::from(with(&[(EnvVar::Table, "my table")])).unwrap_err().to_string();
+        assert!(error.starts_with("MORAG_TABLE: \"my table\" is not a name of a table: 3 to 255"), "{error}");
         let error = JobSettings::from(with(&[(EnvVar::SourceRoots, "/tmp:here")])).unwrap_err().to_string();
         assert_eq!(error, "MORAG_SOURCE_ROOTS: \"here\" is not an absolute path");
         let missing = JobSettings::from(with(&[(EnvVar::SourceRoots, "/does/not/exist")])).unwrap();

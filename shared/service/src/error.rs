@@ -8,7 +8,7 @@ use thiserror::Error;
 pub enum Error {
     /// The request itself cannot be accepted.
     #[error("{}", .0.detail)]
-    Rejected(Problem),
+    Rejected(Box<Problem>),
     /// There is no such job for this tenant. The original's clients know this text.
     #[error("Job {0} not found")]
     NoJob(String),
@@ -30,6 +30,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The request cannot be accepted, for this reason.
+    #[must_use]
+    pub fn rejected(kind: Kind, detail: impl Into<String>) -> Self {
+        Self::Rejected(Box::new(Problem::new(kind, detail)))
+    }
+
     /// One field has a value that it cannot have.
     #[must_use]
     pub fn field(field: &str, message: impl Into<String>) -> Self {
@@ -54,7 +60,7 @@ impl Error {
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Rejected(problem) => problem.clone(),
+            Self::Rejected(problem) => (**problem).clone(),
             Self::NoJob(_) => Problem::new(Kind::NotFound, self.to_string()),
             Self::Refused(id, refused) => Problem::new(kind_of(refused), format!("Job {id}: {refused}.")),
             Self::SourceExpired(id) => Problem::new(

@@ -5,7 +5,7 @@ use std::{
 };
 
 use api::{
-    Kind, Problem, Scope,
+    Kind, Scope,
     keys::{CreateKeyRequest, CreateKeyResponse, KeyView, ListKeysResponse},
     rfc3339,
 };
@@ -42,10 +42,10 @@ impl Service {
     /// 401 for a key that is not one, is unknown, wrong or revoked; and the store.
     pub async fn authenticate(&self, api_key: &str) -> Result<Caller, Error> {
         let refused = || {
-            Error::Rejected(Problem::new(
+            Error::rejected(
                 Kind::Unauthorized,
                 "The API key is not valid; check it, or ask an operator for a new one.",
-            ))
+            )
         };
         let (id, secret) = api_key.split_once('.').ok_or_else(refused)?;
         let id: KeyId = id.parse().map_err(|_| refused())?;
@@ -134,7 +134,11 @@ impl Service {
     /// # Errors
     /// No such key, or the store.
     pub async fn revoke_key(&self, id: &str) -> Result<KeyView, Error> {
-        let no_key = || Error::Rejected(Problem::new(Kind::NotFound, format!("Key {id} not found")));
+        // The id is not repeated: somebody may have put the whole key there, and its secret would be in the log.
+        let no_key = || {
+            let detail = "There is no key with this id; GET /api/v1/keys lists the ids, which are the part of a key before its dot.";
+            Error::rejected(Kind::NotFound, detail)
+        };
         let id: KeyId = id.parse().map_err(|_| no_key())?;
         let record = self.store.keys.get(&id).await?.ok_or_else(no_key)?;
         self.keys.forget(&id);

@@ -10,7 +10,11 @@ use rand::{Rng, seq::SliceRandom};
 use serde_json::{Map, Value};
 use store::{Due, Replacement, StorageKey};
 
-use crate::{Caller, Error, Service, caller::token_hash, transition::note};
+use crate::{
+    Caller, Error, Service,
+    caller::token_hash,
+    transition::{log_lapse, note},
+};
 
 /// The most jobs that one poll can take.
 const MOST_JOBS: u64 = 100;
@@ -37,6 +41,8 @@ struct Wanted<'a> {
 /// A job that was just claimed.
 struct Claimed {
     job: Job,
+    /// Read before the claim was written, so that a claim never fails for want of them.
+    options: Map<String, Value>,
     token: Option<String>,
 }
 
@@ -63,7 +69,7 @@ impl Service {
                     job_id: Some(claimed.job.id.to_string()),
                     source_file_url: Some(download_path(&claimed.job)),
                     content_type: Some(claimed.job.spec.content_type.to_string()),
-                    task_options: Some(self.options(&claimed.job).await?),
+                    task_options: Some(claimed.options),
                     ..PollResponse::default()
                 }),
             };
@@ -72,7 +78,7 @@ impl Service {
         for claimed in claimed {
             jobs.push(self.grant(claimed).await?);
         }
-        Ok(self.answer(jobs, request.max_jobs.is_some_and(|most| most > 1)))
+        Ok(self.answer(jobs, request.max_jobs.is_some_and(|most| most > 1), !wanted.wait.is_zero()))
     }
 
     fn wanted<'a>(
@@ -111,7 +117,11 @@ impl Service {
             // A client of the original reads one job from the answer; a second would run unseen into its timeout.
             most: if native { usize::try_from(most).unwrap_or(1) } else { 1 },
             terms,
-            wait: Duration::from_secs(wait).min(self.rules.longest_wait),
+            wait: if native {
+                Duration::from_secs(wait).min(self.rules.longest_wait)
+            } else {
+                Duration::ZERO
+            },
         })
     }
 
@@ -144,7 +154,11 @@ impl Service {
         let mut claimed = Vec::new();
         for due in [Due::Returning, Due::Waiting] {
             for (content_type, shard) in &queues {
-                self.claim_from(wanted, due, content_type, *shard, &mut claimed).await?;
+                match self.claim_from(wanted, due, content_type, *shard, &mut claimed).await {
+                    // What is claimed already must reach the worker.
+                    Err(_) if !claimed.is_empty() => return Ok(claimed),
+                    outcome => outcome?,
+                }
                 if claimed.len() >= wanted.most {
                     return Ok(claimed);
                 }
@@ -170,7 +184,7 @@ impl Service {
             page.rotate_left(start);
             let mut raced = false;
             for id in &page {
-                match self.try_claim(*id, wanted).await? {
+                match self.try_claim(*id, wanted).await.or_else(|error| passed_over(*id, error))? {
                     Try::Claimed(job) => claimed.push(*job),
                     Try::NotDue => {}
                     Try::Lost => {
@@ -197,6 +211,7 @@ impl Service {
         let Some(job) = self.store.jobs.get(id).await? else { return Ok(Try::NotDue) };
         let now = self.now();
         let lapsed = self.lapsed(&job, now);
+        let options = self.options(&job).await?;
         let (holder, token) = match wanted.terms {
             LeaseTerms::WholeRun => (Holder::Key(wanted.caller.key.clone()), None),
             LeaseTerms::Renewed(_) => {
@@ -205,25 +220,30 @@ impl Service {
             }
         };
         let claim = lapsed.as_ref().unwrap_or(&job).claim(wanted.worker.clone(), holder, wanted.terms, now);
-        let (new, token) = match (claim, lapsed) {
+        let (new, token) = match (claim, &lapsed) {
             (Ok(new), _) => (new, Some(token)),
             // What was met and has run out is ended, or sent into its backoff, on the spot.
-            (Err(_), Some(lapsed)) => (lapsed, None),
+            (Err(_), Some(lapsed)) => (lapsed.clone(), None),
             // Somebody claimed it since the index was read; its lease is young and the index will say so soon.
-            (Err(_), None) => return Ok(if job.running().is_some() { Try::Lost } else { Try::NotDue }),
+            (Err(_), None) if job.due_at().is_some_and(|due| due > now) => return Ok(Try::Lost),
+            (Err(_), None) => return Ok(Try::NotDue),
         };
-        Ok(match (self.store.jobs.replace(&job, &new).await?, token) {
+        let written = self.store.jobs.replace(&job, &new).await?;
+        if let (Replacement::Written, Some(lapsed)) = (&written, &lapsed) {
+            log_lapse(lapsed);
+        }
+        Ok(match (written, token) {
             (Replacement::Written, Some(token)) => {
                 note(&new);
                 tracing::info!(job_id = %new.id, attempt = new.attempt_number(), worker_id = %wanted.worker, "claimed");
-                Try::Claimed(Box::new(Claimed { job: new, token }))
+                Try::Claimed(Box::new(Claimed { job: new, options, token }))
             }
             (Replacement::Written, None) => Try::NotDue,
             (Replacement::Lost(_), _) => Try::Lost,
         })
     }
 
-    async fn grant(&self, Claimed { job, token }: Claimed) -> Result<ClaimedJob, Error> {
+    async fn grant(&self, Claimed { job, options, token }: Claimed) -> Result<ClaimedJob, Error> {
         let now = self.now();
         let source = &job.spec.source;
         let download = self.store.handoff.presign_get(&source.key, &source.name, DOWNLOAD_VALID).await?;
@@ -231,7 +251,7 @@ impl Service {
             job_id: job.id.to_string(),
             source_file_url: download_path(&job),
             content_type: job.spec.content_type.to_string(),
-            task_options: self.options(&job).await?,
+            task_options: options,
             lease: LeaseGrant {
                 lease_token: token.unwrap_or_default(),
                 attempt: job.attempt_number() as u64,
@@ -252,7 +272,7 @@ impl Service {
         })
     }
 
-    fn answer(&self, jobs: Vec<ClaimedJob>, several: bool) -> PollResponse {
+    fn answer(&self, jobs: Vec<ClaimedJob>, several: bool, was_held: bool) -> PollResponse {
         let mut response = PollResponse::default();
         match jobs.first() {
             Some(first) => {
@@ -262,10 +282,9 @@ impl Service {
                 response.task_options = Some(first.task_options.clone());
                 response.lease = Some(first.lease.clone());
             }
-            // Where polls are held open, the next one may follow at once.
+            // After a poll that was held open the next one may follow at once.
             None => {
-                let again =
-                    if self.rules.longest_wait.is_zero() { self.rules.poll_again } else { Duration::ZERO };
+                let again = if was_held { Duration::ZERO } else { self.rules.poll_again };
                 response.poll_again_in_seconds = Some(again.as_secs());
             }
         }
@@ -293,6 +312,16 @@ impl Service {
     }
 }
 
+/// A job that cannot be read or written must not keep the others of its queue from being claimed. When the store
+/// itself does not answer, the poll fails.
+fn passed_over(id: JobId, error: Error) -> Result<Try, Error> {
+    if error.retryable() {
+        return Err(error);
+    }
+    tracing::error!(job_id = %id, cause = %error, "passed over");
+    Ok(Try::NotDue)
+}
+
 enum Try {
     Claimed(Box<Claimed>),
     NotDue,
@@ -312,12 +341,13 @@ pub(crate) fn remaining_seconds(job: &Job, now: Timestamp) -> u64 {
     job.due_at().map_or(0, |due| due.since(now).as_secs())
 }
 
-/// A quarter of the lease. A client of the original system, whose lease is the whole run, is told what a native
+/// A quarter of the lease, which at first is short. A client of the original system, whose lease is the whole run, is told what a native
 /// worker with the default lease is.
 pub(crate) fn report_every_seconds(job: &Job) -> u64 {
-    let term = match job.running().map(|running| running.terms) {
-        Some(LeaseTerms::Renewed(term)) => term,
-        Some(LeaseTerms::WholeRun) | None => Duration::from_secs(60),
+    let term = match job.running().map(|running| (running.terms, running.confirmed)) {
+        Some((LeaseTerms::Renewed(term), true)) => term,
+        Some((LeaseTerms::Renewed(term), false)) => term.min(LeaseTerms::FIRST_TERM),
+        Some((LeaseTerms::WholeRun, _)) | None => Duration::from_secs(60),
     };
     (term.as_secs() / 4).max(1)
 }

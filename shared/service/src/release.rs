@@ -18,8 +18,9 @@ impl Service {
         let credential = caller.credential(lease_token);
         let (now, jitter) = (self.now(), self.world.jitter());
         let reason = request.reason.as_deref().map(|reason| cut(reason, 500)).unwrap_or_default();
-        tracing::info!(job_id = %job.id, attempt = job.attempt_number(), reason, "released");
+        let attempt = job.attempt_number();
         let job = self.change(job, |job| job.release(&credential, now, jitter).map(Some)).await?;
+        tracing::info!(job_id = %job.id, attempt, reason, "released");
         Ok(ReleaseResponse { status: job.status().to_string() })
     }
 }

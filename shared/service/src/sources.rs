@@ -62,7 +62,6 @@ impl SourceRoots {
     /// [`RootError`] names the first that cannot be opened.
     pub fn open(roots: &[PathBuf]) -> Result<Self, RootError> {
         let open = |path: &PathBuf| {
-            // The resolved path as well, so that a root that is itself a link admits both spellings.
             let dir = Dir::open_ambient_dir(path, ambient_authority())?;
             Ok(Root { path: path.clone(), dir: Arc::new(dir) })
         };
@@ -79,6 +78,8 @@ impl SourceRoots {
             path.strip_prefix(&root.path).ok().map(|rest| (Arc::clone(&root.dir), rest.to_owned()))
         };
         let (dir, rest) = self.0.iter().find_map(beneath).ok_or(NotTaken::Outside)?;
+        // The root itself is there, and is no file.
+        let rest = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };
         // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(rustix_nonblock());
@@ -197,7 +198,7 @@ impl Service {
         let body = Bytes::copy_from_slice(url.as_bytes());
         let sha256 = Sha256::digest(&body).into();
         self.store.handoff.put(&key, body, &sha256).await?;
-        self.copied(&key, &name).await
+        self.copied(&key, &name, sha256).await
     }
 
     async fn source_of_file(&self, caller: &Caller, path: &str, fallback_id: Uuid) -> Result<Source, Error> {
@@ -214,13 +215,26 @@ impl Service {
         let (file, (size_bytes, sha256)) = hashed.map_err(|reason| Error::field(FIELD, reason.message()))?;
         let key =
             StorageKey::Source { tenant: caller.tenant.clone(), upload: fallback_id, name: name.clone() };
-        self.store.handoff.put_file(&key, file.into(), size_bytes, &sha256).await?;
-        self.copied(&key, &name).await
+        if !self.store.handoff.put_file(&key, file.into(), size_bytes, &sha256).await? {
+            return Err(Error::field(
+                FIELD,
+                "names a local file that changed while it was copied; try again",
+            ));
+        }
+        self.copied(&key, &name, sha256).await
     }
 
-    async fn copied(&self, key: &StorageKey, name: &FileName) -> Result<Source, Error> {
+    /// The copy, which must be of what is there now and not of what an earlier try found.
+    async fn copied(&self, key: &StorageKey, name: &FileName, sha256: [u8; 32]) -> Result<Source, Error> {
         let stored = self.stored_source(key, name).await?;
-        stored.ok_or_else(|| Error::Internal(format!("{key} was written and is not there")))
+        let stored = stored.ok_or_else(|| Error::Internal(format!("{key} was written and is not there")))?;
+        if stored.sha256.is_some_and(|there| there != sha256) {
+            return Err(Error::field(
+                FIELD,
+                "was something else when this Idempotency-Key was used first; use a new key",
+            ));
+        }
+        Ok(stored)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use api::{
-    Kind, Problem, rfc3339,
+    Kind, rfc3339,
     status::{AttemptView, StatusResponse},
 };
 use domain::{Attempt, FileName, Job, Outcome, Pending, Running, State, Status, Timestamp, Wait};
@@ -27,13 +27,13 @@ impl Service {
     pub async fn result_url(&self, caller: &Caller, job_id: &str) -> Result<String, Error> {
         let job = self.job(caller, job_id).await?;
         let State::Completed { result, .. } = &job.state else {
-            return Err(Error::Rejected(Problem::new(
+            return Err(Error::rejected(
                 Kind::Refused,
                 match job.ending() {
                     None => format!("Job {} is {}; it has no result yet.", job.id, job.status()),
                     Some(_) => format!("Job {} ended as {}; it has no result.", job.id, job.status()),
                 },
-            )));
+            ));
         };
         let name = FileName::from_client("result.json");
         Ok(self.store.handoff.presign_get(&result.key, &name, RESULT_VALID).await?.url)
@@ -44,7 +44,11 @@ fn view(job: &Job) -> StatusResponse {
     let last = job.attempts.last();
     let running = job.running();
     let ending = job.ending();
-    let message = job.progress.as_ref().map(|progress| progress.message.clone());
+    // The last message of a job that is done would say that it still goes on.
+    let message = match job.status() {
+        Status::Completed => Some("Processing completed".to_owned()),
+        _ => job.progress.as_ref().map(|progress| progress.message.clone()),
+    };
     StatusResponse {
         job_id: job.id.to_string(),
         status: job.status().to_string(),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::LiveHint;
 use tokio::time::Instant;
 
-use crate::{Error, Service};
+use crate::{Error, Service, transition::log_lapse};
 
 /// What one sweep saw and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -16,7 +16,7 @@ pub struct Swept {
     pub timed_out: u64,
     /// Jobs sent back to their queue because an attempt ran out.
     pub returned: u64,
-    /// False when time ran out before every live job was seen; the next sweep sees to the rest.
+    /// False when time ran out before every live job was seen.
     pub complete: bool,
     /// What waits in each queue, by the queue's name.
     pub queues: BTreeMap<String, QueueDepth>,
@@ -49,7 +49,13 @@ impl Service {
                 let now = self.now();
                 swept.count(&hint, now);
                 if hint.deadline <= now || (!hint.waiting && hint.due_at <= now) {
-                    self.sweep_one(&hint, &mut swept).await?;
+                    match self.sweep_one(&hint, &mut swept).await {
+                        // One job that cannot be read or written must not keep the others from being swept.
+                        Err(error) if !error.retryable() || matches!(error, Error::Contended(_)) => {
+                            tracing::error!(job_id = %hint.id, cause = %error, "passed over");
+                        }
+                        outcome => outcome?,
+                    }
                 }
             }
             from = page.next;
@@ -62,17 +68,19 @@ impl Service {
 
     async fn sweep_one(&self, hint: &LiveHint, swept: &mut Swept) -> Result<(), Error> {
         let Some(job) = self.store.jobs.get(hint.id).await? else { return Ok(()) };
-        let before = job.revision;
-        let changed = self.change(job, |job| Ok::<_, Refused>(self.lapsed(job, self.now()))).await?;
-        if changed.revision == before {
+        // Where somebody else was faster, nothing is left to do at the second look, and it is theirs to count.
+        let mut did = false;
+        let changed = self
+            .change(job, |job| {
+                let lapsed = self.lapsed(job, self.now());
+                did = lapsed.is_some();
+                Ok::<_, Refused>(lapsed)
+            })
+            .await?;
+        if !did {
             return Ok(());
         }
-        tracing::info!(
-            job_id = %changed.id,
-            attempt = changed.attempt_number(),
-            status = %changed.status(),
-            "swept"
-        );
+        log_lapse(&changed);
         match changed.status() {
             Status::Timeout => swept.timed_out += 1,
             Status::Pending => swept.returned += 1,

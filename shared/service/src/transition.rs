@@ -21,6 +21,12 @@ pub(crate) fn note(job: &Job) {
     span.record("attempt", job.attempt_number());
 }
 
+/// Says in the log that an attempt or a whole job has run out of time, whoever noticed.
+pub(crate) fn log_lapse(job: &Job) {
+    let outcome = job.attempts.last().map(|attempt| format!("{:?}", attempt.outcome));
+    tracing::info!(job_id = %job.id, attempt = job.attempts.len(), status = %job.status(), outcome, "lapsed");
+}
+
 impl Service {
     /// The caller's job.
     pub(crate) async fn job(&self, caller: &Caller, id: &str) -> Result<Job, Error> {

@@ -17,8 +17,8 @@ use crate::{Caller, Error, Service};
 const SINGLE_PUT: u64 = 64 << 20;
 /// The size of a part, as long as [`MOST_PARTS`] of it hold the file.
 const PART: u64 = 64 << 20;
-/// S3's limit for the number of parts.
-const MOST_PARTS: u64 = 10_000;
+/// Half of what S3 takes, so that the call that lists all parts fits into a body of 1 MiB.
+const MOST_PARTS: u64 = 5_000;
 /// S3's limit for a part.
 const LARGEST_PART: u64 = 5 << 30;
 /// S3's limit for an object.
@@ -119,6 +119,12 @@ impl Service {
         request: &CompleteUploadRequest,
     ) -> Result<CompleteUploadResponse, Error> {
         let key = self.upload_key(caller, target, &request.source_file_path).await?;
+        if !(1..=MOST_PARTS).contains(&(request.parts.len() as u64)) {
+            return Err(Error::field(
+                "parts",
+                format!("must name every uploaded part, 1 to {MOST_PARTS} of them"),
+            ));
+        }
         let parts: Vec<SignedPart> =
             request.parts.iter().enumerate().map(uploaded_part).collect::<Result<_, _>>()?;
         let completed =
@@ -248,10 +254,9 @@ fn uploaded_part((at, part): (usize, &UploadedPart)) -> Result<SignedPart, Error
 }
 
 fn part_number(at: usize, number: u64) -> Result<u32, Error> {
-    u32::try_from(number)
-        .ok()
-        .filter(|number| (1..=MOST_PARTS).contains(&u64::from(*number)))
-        .ok_or_else(|| Error::field(&format!("parts[{at}].part_number"), "must be 1 to 10000"))
+    u32::try_from(number).ok().filter(|number| (1..=MOST_PARTS).contains(&u64::from(*number))).ok_or_else(
+        || Error::field(&format!("parts[{at}].part_number"), format!("must be 1 to {MOST_PARTS}")),
+    )
 }
 
 fn presigned_request(presigned: Presigned, valid: Duration) -> PresignedRequest {

@@ -90,7 +90,7 @@ async fn sdk_config(endpoint: &Endpoint) -> SdkConfig {
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https(),
     };
-    // Two tries within a few seconds fit into every function's time; what lasts longer is the caller's to repeat.
+    // Three tries within a few seconds fit into every function's time; what lasts longer is the caller's to repeat.
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .retry_config(

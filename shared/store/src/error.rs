@@ -1,6 +1,7 @@
 use std::error::Error;
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
 /// Why the table or the object store did not do what was asked. The text is for the log, never for a caller.
@@ -43,14 +44,17 @@ impl StoreError {
     }
 
     /// Sorts what the SDK says, after the SDK's own retries.
-    pub(crate) fn of<E, R>(operation: &'static str, error: SdkError<E, R>) -> Self
+    pub(crate) fn of<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
-        R: std::fmt::Debug + 'static,
     {
         let transient = match &error {
             SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-            SdkError::ServiceError(service) => service.err().code().is_some_and(is_transient),
+            // The answer to a HEAD has no body, and what stands before a service may answer without its codes.
+            SdkError::ServiceError(service) => {
+                matches!(service.raw().status().as_u16(), 429 | 500 | 502 | 503 | 504)
+                    || service.err().code().is_some_and(is_transient)
+            }
             SdkError::ConstructionFailure(_) => false,
             // The SDK's enum may grow; what is unknown is not worth another try.
             _ => false,

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_config::SdkConfig;
+use aws_config::{SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::{
     Client,
     config::{RequestChecksumCalculation, ResponseChecksumValidation},
@@ -14,6 +14,7 @@ use aws_sdk_s3::{
         LifecycleRuleFilter,
     },
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use domain::FileName;
@@ -203,14 +204,14 @@ impl Handoff {
     /// limit for one request.
     ///
     /// # Errors
-    /// [`StoreError`] when the file has changed since it was hashed, or the object store does not answer.
+    /// [`StoreError`] when the object store does not answer. False when the file changed since it was hashed.
     pub async fn put_file(
         &self,
         key: &StorageKey,
         file: File,
         size_bytes: u64,
         sha256: &[u8; 32],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let body = ByteStream::read_from()
             .file(file)
             .length(aws_sdk_s3::primitives::Length::Exact(size_bytes))
@@ -220,7 +221,8 @@ impl Handoff {
                 operation: "read source file",
                 cause: error.to_string(),
             })?;
-        self.client
+        let sent = self
+            .client
             .put_object()
             .bucket(&self.bucket)
             .key(key.to_string())
@@ -228,10 +230,19 @@ impl Handoff {
             .checksum_sha256(BASE64.encode(sha256))
             .body(body)
             .if_none_match("*")
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_for(size_bytes)))
             .send()
-            .await
-            .map(|_| ())
-            .or_else(already_there)
+            .await;
+        match sent {
+            Err(SdkError::ServiceError(service))
+                if matches!(service.err().code(), Some("BadDigest" | "IncompleteBody")) =>
+            {
+                Ok(false)
+            }
+            Err(error) => already_there(error).map(|()| true),
+            Ok(_) => Ok(true),
+        }
     }
 
     /// Reads a whole object of at most `most` bytes. `None` when it is gone.
@@ -330,6 +341,8 @@ impl Handoff {
             .bucket(&self.bucket)
             .key(key.to_string())
             .upload_id(multipart_id)
+            // Two uploads under one idempotency key may run at once; the one that is complete first counts.
+            .if_none_match("*")
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build())
             .send()
             .await;
@@ -381,7 +394,13 @@ impl Handoff {
     }
 }
 
-fn already_there<R: std::fmt::Debug + 'static>(error: SdkError<PutObjectError, R>) -> Result<(), StoreError> {
+/// How long sending this many bytes may take: what is slower than 5 MB/s does not arrive.
+fn time_for(size_bytes: u64) -> TimeoutConfig {
+    let time = Duration::from_secs(30 + size_bytes / 5_000_000);
+    TimeoutConfig::builder().operation_attempt_timeout(time).operation_timeout(time).build()
+}
+
+fn already_there(error: SdkError<PutObjectError, HttpResponse>) -> Result<(), StoreError> {
     match error {
         SdkError::ServiceError(service) if service.err().code() == Some("PreconditionFailed") => Ok(()),
         error => Err(StoreError::of("put object", error)),
@@ -389,13 +408,16 @@ fn already_there<R: std::fmt::Debug + 'static>(error: SdkError<PutObjectError, R
 }
 
 /// What S3 says of a multipart upload that a client described wrongly is the client's to know.
-fn refused_multipart<E, R>(operation: &'static str, error: SdkError<E, R>) -> Result<String, StoreError>
+fn refused_multipart<E>(
+    operation: &'static str,
+    error: SdkError<E, HttpResponse>,
+) -> Result<String, StoreError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug + 'static,
 {
     let reason = match &error {
         SdkError::ServiceError(service) => match service.err().code() {
+            Some("PreconditionFailed") => Some("another upload to the same place was complete first"),
             Some("InvalidPart" | "InvalidPartOrder") => {
                 Some("a part is missing, or is not what was uploaded")
             }

@@ -1,4 +1,7 @@
 //! A job as one row, and a row as the job it was. What no transition produces is refused here.
+//!
+//! Every heartbeat pays for the whole row, by the kilobyte and names included. So what follows from other attributes
+//! is left out, and so is what has its usual value.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,8 +13,9 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
+use uuid::Uuid;
 
-use crate::{StoreError, table::Layout};
+use crate::{StorageKey, StoreError, table::Layout};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -25,6 +29,7 @@ struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
     tenant: Tenant,
+    #[serde(rename = "type")]
     content_type: ContentType,
     task_id: String,
     source: SourceRow,
@@ -36,14 +41,18 @@ struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     priority: Option<PriorityRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    request_hash: Option<ByteArray<32>>,
+    request: Option<ByteArray<32>>,
     created_at: Timestamp,
-    opened_at: Timestamp,
+    /// Absent when it is `created_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened_at: Option<Timestamp>,
     updated_at: Timestamp,
     revision: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<AttemptRow>,
+    #[serde(default, skip_serializing_if = "is_zero")]
     retries: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
     free_returns: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressRow>,
@@ -69,12 +78,20 @@ struct DueRow {
     deadline: Option<Timestamp>,
 }
 
+/// `upload` and `name` say the key of an upload's object; any other key is written out. `tag` is an `etag` that is a
+/// quoted MD5, without its quotes.
 #[derive(Debug, Serialize, Deserialize)]
 struct SourceRow {
-    key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upload: Option<ByteArray<16>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     name: FileName,
     size: u64,
-    etag: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tag: Option<ByteArray<16>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<ByteArray<32>>,
 }
@@ -124,10 +141,13 @@ struct RunningRow {
     worker: WorkerId,
     #[serde(flatten)]
     lease: LeaseRow,
-    started_at: Timestamp,
-    lease_ends_at: Timestamp,
+    since: Timestamp,
+    /// When the lease ends. Absent when that is `due_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    /// The worker has not been heard of since it claimed the job.
     #[serde(default, skip_serializing_if = "is_false")]
-    confirmed: bool,
+    unheard: bool,
 }
 
 /// Who holds a lease and for how long: a token with a term in seconds, or an API key for the whole run.
@@ -146,8 +166,8 @@ struct AttemptRow {
     worker: WorkerId,
     #[serde(flatten)]
     lease: LeaseRow,
-    started_at: Timestamp,
-    ended_at: Timestamp,
+    since: Timestamp,
+    until: Timestamp,
     outcome: OutcomeRow,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -186,11 +206,18 @@ struct EndRow {
     result: Option<ResultRow>,
 }
 
+/// Without a key it is the one of the last attempt's result object.
 #[derive(Debug, Serialize, Deserialize)]
 struct ResultRow {
-    key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     size: u64,
     sha256: ByteArray<32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
@@ -235,13 +262,7 @@ fn row_of(job: &Job, layout: &Layout) -> Row {
         tenant: job.tenant.clone(),
         content_type: job.spec.content_type.clone(),
         task_id: job.spec.ingestion_task_id.clone(),
-        source: SourceRow {
-            key: job.spec.source.key.clone(),
-            name: job.spec.source.name.clone(),
-            size: job.spec.source.size_bytes,
-            etag: job.spec.source.etag.clone(),
-            sha256: job.spec.source.sha256.map(ByteArray::new),
-        },
+        source: source_row(job),
         options,
         options_stored,
         limits: LimitsRow {
@@ -255,9 +276,9 @@ fn row_of(job: &Job, layout: &Layout) -> Row {
             Priority::Normal => None,
             Priority::Low => Some(PriorityRow::Low),
         },
-        request_hash: job.spec.request_hash.map(ByteArray::new),
+        request: job.spec.request_hash.map(ByteArray::new),
         created_at: job.created_at,
-        opened_at: job.opened_at,
+        opened_at: (job.opened_at != job.created_at).then_some(job.opened_at),
         updated_at: job.updated_at,
         revision: job.revision,
         attempts: job.attempts.iter().map(attempt_row).collect(),
@@ -283,22 +304,58 @@ fn row_of(job: &Job, layout: &Layout) -> Row {
         running: job.running().map(|running| RunningRow {
             worker: running.worker.clone(),
             lease: lease_row(&running.holder, running.terms),
-            started_at: running.started_at,
-            lease_ends_at: running.lease_ends_at,
-            confirmed: running.confirmed,
+            since: running.started_at,
+            until: Some(running.lease_ends_at).filter(|until| job.due_at() != Some(*until)),
+            unheard: !running.confirmed,
         }),
-        end: end_row(&job.state),
+        end: end_row(job),
     }
 }
 
-fn end_row(state: &State) -> Option<EndRow> {
-    match state {
+fn source_row(job: &Job) -> SourceRow {
+    let source = &job.spec.source;
+    let upload = match source.key.parse() {
+        Ok(StorageKey::Source { tenant, upload, name }) => {
+            Some(upload).filter(|_| tenant == job.tenant && name == source.name)
+        }
+        Ok(StorageKey::Options { .. } | StorageKey::Result { .. }) | Err(_) => None,
+    };
+    let tag = plain_etag(&source.etag);
+    SourceRow {
+        upload: upload.map(|upload| ByteArray::new(upload.into_bytes())),
+        key: upload.is_none().then(|| source.key.clone()),
+        name: source.name.clone(),
+        size: source.size_bytes,
+        tag: tag.map(ByteArray::new),
+        etag: tag.is_none().then(|| source.etag.clone()),
+        sha256: source.sha256.map(ByteArray::new),
+    }
+}
+
+/// The bytes of an ETag that is 32 quoted hexadecimal digits, as that of every object of one part.
+fn plain_etag(etag: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(etag.strip_prefix('"')?.strip_suffix('"')?, &mut bytes).ok()?;
+    Some(bytes).filter(|bytes| quoted(bytes) == etag)
+}
+
+fn quoted(tag: &[u8; 16]) -> String {
+    format!("\"{}\"", hex::encode(tag))
+}
+
+fn result_key(id: JobId, tenant: &Tenant, attempts: usize, sha256: [u8; 32]) -> String {
+    StorageKey::Result { tenant: tenant.clone(), job: id, attempt: attempts, sha256 }.to_string()
+}
+
+fn end_row(job: &Job) -> Option<EndRow> {
+    match &job.state {
         State::Pending(_) | State::Processing(_) => None,
         State::Completed { at, result } => Some(EndRow {
             at: *at,
             error: None,
             result: Some(ResultRow {
-                key: result.key.clone(),
+                key: Some(result.key.clone())
+                    .filter(|key| *key != result_key(job.id, &job.tenant, job.attempts.len(), result.sha256)),
                 size: result.size_bytes,
                 sha256: ByteArray::new(result.sha256),
             }),
@@ -334,8 +391,8 @@ fn attempt_row(attempt: &Attempt) -> AttemptRow {
     AttemptRow {
         worker: attempt.worker.clone(),
         lease: lease_row(&attempt.holder, attempt.terms),
-        started_at: attempt.started_at,
-        ended_at: attempt.ended_at,
+        since: attempt.started_at,
+        until: attempt.ended_at,
         outcome,
         error,
         then,
@@ -354,20 +411,16 @@ fn status_row(status: Status) -> StatusRow {
 }
 
 fn job_of(row: Row) -> Result<Job, Inconsistent> {
-    let attempts = row.attempts.into_iter().map(attempt_of).collect::<Result<_, _>>()?;
+    let attempts = row.attempts.into_iter().map(attempt_of).collect::<Result<Vec<_>, _>>()?;
+    let id = job_of_pk(&row.pk).ok_or(Inconsistent("the partition key is no job's"))?;
+    let key_of_result = |sha256| result_key(id, &row.tenant, attempts.len(), sha256);
+    let state = state_of(row.status, row.pending, row.running, row.end, row.due.due_at, key_of_result)?;
     let job = Job {
-        id: job_of_pk(&row.pk).ok_or(Inconsistent("the partition key is no job's"))?,
-        tenant: row.tenant,
+        id,
         spec: Spec {
             content_type: row.content_type,
             ingestion_task_id: row.task_id,
-            source: Source {
-                key: row.source.key,
-                name: row.source.name,
-                size_bytes: row.source.size,
-                etag: row.source.etag,
-                sha256: row.source.sha256.map(ByteArray::into_array),
-            },
+            source: source_of(row.source, &row.tenant)?,
             task_options: match (row.options, row.options_stored) {
                 (None, true) => TaskOptions::Stored,
                 (Some(text), false) => TaskOptions::Inline(text),
@@ -385,10 +438,11 @@ fn job_of(row: Row) -> Result<Job, Inconsistent> {
                 None => Priority::Normal,
                 Some(PriorityRow::Low) => Priority::Low,
             },
-            request_hash: row.request_hash.map(ByteArray::into_array),
+            request_hash: row.request.map(ByteArray::into_array),
         },
+        tenant: row.tenant,
         created_at: row.created_at,
-        opened_at: row.opened_at,
+        opened_at: row.opened_at.unwrap_or(row.created_at),
         updated_at: row.updated_at,
         revision: row.revision,
         attempts,
@@ -400,7 +454,7 @@ fn job_of(row: Row) -> Result<Job, Inconsistent> {
             stage: progress.stage,
         }),
         continued_locally: matches!(row.continued_by, Some(ContinuedBy::Local)),
-        state: state_of(row.status, row.pending, row.running, row.end)?,
+        state,
     };
     job.check()?;
     if row.due.due_at != job.due_at() || row.due.deadline != job.deadline() {
@@ -409,11 +463,33 @@ fn job_of(row: Row) -> Result<Job, Inconsistent> {
     Ok(job)
 }
 
+fn source_of(row: SourceRow, tenant: &Tenant) -> Result<Source, Inconsistent> {
+    let key = match (row.upload, row.key) {
+        (Some(upload), None) => StorageKey::Source {
+            tenant: tenant.clone(),
+            upload: Uuid::from_bytes(upload.into_array()),
+            name: row.name.clone(),
+        }
+        .to_string(),
+        (None, Some(key)) => key,
+        _ => return Err(Inconsistent("a source has an upload's id or a key")),
+    };
+    let etag = match (row.tag, row.etag) {
+        (Some(tag), None) => quoted(&tag),
+        (None, Some(etag)) => etag,
+        _ => return Err(Inconsistent("a source has one ETag")),
+    };
+    let sha256 = row.sha256.map(ByteArray::into_array);
+    Ok(Source { key, name: row.name, size_bytes: row.size, etag, sha256 })
+}
+
 fn state_of(
     status: StatusRow,
     pending: Option<PendingRow>,
     running: Option<RunningRow>,
     end: Option<EndRow>,
+    due_at: Option<Timestamp>,
+    key_of_result: impl FnOnce([u8; 32]) -> String,
 ) -> Result<State, Inconsistent> {
     match (status, pending, running, end) {
         (StatusRow::Pending, Some(row), None, None) => Ok(State::Pending(Pending {
@@ -425,18 +501,16 @@ fn state_of(
             Ok(State::Processing(Running {
                 worker: row.worker,
                 holder,
-                started_at: row.started_at,
+                started_at: row.since,
                 terms,
-                lease_ends_at: row.lease_ends_at,
-                confirmed: row.confirmed,
+                lease_ends_at: row.until.or(due_at).ok_or(Inconsistent("a lease without an end"))?,
+                confirmed: !row.unheard,
             }))
         }
         (StatusRow::Completed, None, None, Some(EndRow { at, error: None, result: Some(result) })) => {
             let sha256 = result.sha256.into_array();
-            Ok(State::Completed {
-                at,
-                result: ResultRef { key: result.key, size_bytes: result.size, sha256 },
-            })
+            let key = result.key.unwrap_or_else(|| key_of_result(sha256));
+            Ok(State::Completed { at, result: ResultRef { key, size_bytes: result.size, sha256 } })
         }
         (StatusRow::Failed, None, None, Some(EndRow { at, error: Some(error), result: None })) => {
             Ok(State::Failed { at, error })
@@ -478,12 +552,5 @@ fn attempt_of(row: AttemptRow) -> Result<Attempt, Inconsistent> {
         (OutcomeRow::Cancelled, None, None) => Outcome::Cancelled,
         _ => return Err(Inconsistent("an attempt's outcome and what belongs to it do not fit")),
     };
-    Ok(Attempt {
-        worker: row.worker,
-        holder,
-        started_at: row.started_at,
-        ended_at: row.ended_at,
-        terms,
-        outcome,
-    })
+    Ok(Attempt { worker: row.worker, holder, started_at: row.since, ended_at: row.until, terms, outcome })
 }

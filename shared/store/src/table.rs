@@ -323,9 +323,9 @@ impl JobTable {
 }
 
 /// The item in the way of a conditional put, or the error that it was otherwise.
-pub(crate) fn failed_condition<R>(
-    error: SdkError<PutItemError, R>,
-) -> Result<Option<Item>, Box<SdkError<PutItemError, R>>> {
+pub(crate) fn failed_condition(
+    error: SdkError<PutItemError>,
+) -> Result<Option<Item>, Box<SdkError<PutItemError>>> {
     match error {
         SdkError::ServiceError(service) if service.err().is_conditional_check_failed_exception() => {
             match service.into_err() {

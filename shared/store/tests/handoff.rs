@@ -39,6 +39,13 @@ impl Place {
     }
 }
 
+/// The request with the length that a longer body has.
+fn lengthened(request: &Presigned) -> Presigned {
+    let mut request = request.clone();
+    request.headers.insert("content-length".to_owned(), "12".to_owned());
+    request
+}
+
 /// The headers that a presigned URL says are signed.
 fn signed_headers(url: &str) -> Vec<String> {
     let (_, rest) = url.split_once("X-Amz-SignedHeaders=").unwrap();
@@ -51,7 +58,7 @@ async fn a_presigned_put_takes_just_the_bytes_it_was_made_for_and_only_once() {
     let key = source("a.txt");
     let put = place.handoff.presign_put(&key, 5, &sha256(b"hello"), HOUR).await.unwrap();
     assert_eq!(place.sent(&put, "hullo").await, 400);
-    assert_eq!(place.sent(&put, "hello, world").await, 403);
+    assert_eq!(place.sent(&lengthened(&put), "hello, world").await, 403);
     assert_eq!(place.stored(&key).await, None);
     assert_eq!(place.sent(&put, "hello").await, 200);
     assert_eq!(place.sent(&put, "hello").await, 412);
@@ -139,11 +146,25 @@ async fn a_file_is_written_from_where_it_is_open() {
     file.write_all(&body).unwrap();
     let open = || async { tokio::fs::File::open(file.path()).await.unwrap() };
     let size = body.len() as u64;
-    place.handoff.put_file(&key, open().await, size, &sha256(&body)).await.unwrap();
-    place.handoff.put_file(&key, open().await, size, &sha256(&body)).await.unwrap();
+    for _ in 0..2 {
+        assert!(place.handoff.put_file(&key, open().await, size, &sha256(&body)).await.unwrap());
+    }
     assert_eq!(place.stored(&key).await, Some(body.into()));
-    let changed = place.handoff.put_file(&source("b.bin"), open().await, size, &sha256(b"before")).await;
-    assert_eq!((why(changed).0, place.stored(&source("b.bin")).await), ("rejected", None));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_since_it_was_hashed_is_not_written() {
+    let place = Place::new().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"after").unwrap();
+    let written = async |before: &[u8]| {
+        let open = tokio::fs::File::open(file.path()).await.unwrap();
+        let key = source("b.bin");
+        let written = place.handoff.put_file(&key, open, before.len() as u64, &sha256(before)).await;
+        (written.map_err(|e| e.to_string()), place.stored(&key).await)
+    };
+    assert_eq!(written(b"fresh").await, (Ok(false), None));
+    assert_eq!(written(b"after that").await, (Ok(false), None));
 }
 
 #[tokio::test]
@@ -208,7 +229,7 @@ async fn a_part_is_signed_with_its_length_and_checksum_and_taken_only_so() {
     assert!(signed_headers(&put.url).contains(&"content-length".to_owned()));
     assert!(!format!("{} {:?}", put.url, put.headers).to_lowercase().contains("crc"));
     assert_eq!(place.sent(&put, "hullo").await, 400);
-    assert_eq!(place.sent(&put, "hell").await, 403);
+    assert_eq!(place.sent(&lengthened(&put), "hello, world").await, 403);
     let second = Presigned { url: put.url.replace("partNumber=1", "partNumber=2"), ..put.clone() };
     assert_eq!(place.sent(&second, "hello").await, 403);
     assert_eq!(place.sent(&put, "hello").await, 200);
@@ -236,6 +257,25 @@ async fn parts_that_are_not_what_was_uploaded_are_refused_with_the_reason() {
     assert_eq!(place.stored(&key).await, None);
     // A refusal ends nothing: the right parts still become the object.
     assert_eq!(place.handoff.complete_multipart(&key, &id, &good).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn of_two_uploads_to_the_same_place_the_one_that_is_complete_first_counts() {
+    let place = Place::new().await;
+    let key = source("a.bin");
+    let mut uploads = Vec::new();
+    for body in [[1; 9], [2; 9]] {
+        let id = place.handoff.begin_multipart(&key, &sha256(&body)).await.unwrap();
+        let parts = uploaded(&place, &key, &id, &[body.to_vec()]).await;
+        uploads.push((id, parts));
+    }
+    let mut done = Vec::new();
+    for (id, parts) in &uploads {
+        done.push(place.handoff.complete_multipart(&key, id, parts).await.unwrap());
+    }
+    let late = Err("another upload to the same place was complete first".to_owned());
+    assert_eq!(done, [Ok(()), late]);
+    assert_eq!(place.stored(&key).await, Some(vec![1; 9].into()));
 }
 
 #[tokio::test]

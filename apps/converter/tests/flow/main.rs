@@ -99,7 +99,19 @@ async fn heartbeats_that_fail_do_not_stop_the_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_result_outlasts_a_kill_and_is_submitted_before_new_work() {
+async fn a_heartbeat_that_hangs_is_repeated_before_the_lease_ends() {
+    let server = Server::start().await;
+    server.answer_progress(server::NEVER, json!({}));
+    let _converter = Converter::start(&server, SLEEP);
+    let job = server.offer("hello");
+    server.wait_for("progress", &job).await;
+    server.forget();
+    let again = tokio::time::timeout(Duration::from_secs(15), server.wait_for("progress", &job)).await;
+    assert!(again.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_result_outlasts_a_kill_and_is_submitted_after_a_restart() {
     let server = Server::start().await;
     server.answer_result(503, server::problem(503, "unavailable"));
     let mut converter = Converter::start(&server, COPY);
@@ -115,9 +127,54 @@ async fn a_finished_result_outlasts_a_kill_and_is_submitted_before_new_work() {
     let result = server.wait_for("result", &job).await;
     assert_eq!(result.body["content"], "precious");
     assert_eq!(result.lease_token, "token-secret");
-    assert!(result.polls_before == 0);
     converter.folder_emptied("spool").await;
     server.wait_for("poll", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_holds_up_neither_polls_nor_each_other_and_is_kept_for_its_own_server() {
+    let server = Server::start().await;
+    server.answer_result(503, server::problem(503, "unavailable"));
+    let mut converter = Converter::start(&server, COPY);
+    let jobs = [server.offer("a"), server.offer("b")];
+    for job in &jobs {
+        server.wait_for("result", job).await;
+    }
+    converter.signal("KILL");
+    converter.end().await;
+
+    server.forget();
+    let mut converter = converter.again();
+    server.wait_for("poll", "").await;
+    for job in &jobs {
+        server.wait_for("result", job).await;
+    }
+    server.answer_result(404, server::problem(404, "not-found"));
+    converter.logged("stays in the spool").await;
+    converter.signal("KILL");
+    converter.end().await;
+    assert_eq!((converter.files_in("spool"), converter.files_in("rejected")), (2, 0));
+
+    let other = Server::start().await;
+    let settings = converter.home().join("remote_converter_config.yaml");
+    let text = std::fs::read_to_string(&settings).unwrap().replace(&server.url(), &other.url());
+    std::fs::write(&settings, text).unwrap();
+    let converter = converter.again();
+    converter.logged("is for another server").await;
+    other.wait_for("poll", "").await;
+    assert!(!other.has_seen("result", &jobs[0]) && !other.has_seen("result", &jobs[1]));
+    assert_eq!(converter.files_in("spool"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_too_large_for_one_request_is_uploaded() {
+    let server = Server::start().await;
+    server.answer_result(413, server::problem(413, "too-large"));
+    let converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    assert_eq!(server.wait_for("result", &job).await.body["content"], "hello");
+    assert_eq!(server.wait_for("upload", "").await.body["content"], "hello");
+    converter.folder_emptied("spool").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

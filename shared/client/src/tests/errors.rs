@@ -36,7 +36,7 @@ fn what_cannot_stand_in_a_header_is_refused_without_being_shown() {
     let token = LeaseToken::from("to\nken");
     assert!(matches!(token.header(), Err(Error::Invalid { .. })));
     let error = "ftp://x/?secret".parse::<PresignedUrl>().unwrap_err();
-    assert!(!error.to_string().contains("secret"), "{error}");
+    assert!(matches!(error, Error::Unreadable { .. }) && !error.to_string().contains("secret"), "{error}");
 }
 
 async fn status_of(reply: Reply) -> Error {

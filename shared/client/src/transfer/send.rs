@@ -105,10 +105,11 @@ fn request(
 ) -> Result<(RequestBuilder, String), Error> {
     let url: PresignedUrl = presigned.url.parse()?;
     let host = url.host();
-    let unusable = |what: &str| Error::Invalid {
-        reason: format!(
-            "The server gave a transfer with a {what} that HTTP does not have; report it as a fault"
-        ),
+    let unusable = |what: &str| Error::Unreadable {
+        host: "The server".to_owned(),
+        status: 200,
+        reason: format!("a transfer with a {what} that HTTP does not have"),
+        retry_after: None,
     };
     let method = Method::from_bytes(presigned.method.as_bytes()).map_err(|_| unusable("method"))?;
     let mut headers = HeaderMap::new();

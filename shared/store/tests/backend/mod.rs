@@ -28,19 +28,31 @@ pub(crate) fn other_dynamodb() -> Option<String> {
 
 impl Backend {
     pub(crate) fn new() -> Self {
+        let mut backend = Self::embedded();
+        if let (Some(other), Endpoint::At { url, http, .. }) =
+            (other_dynamodb(), &mut backend.connection.dynamodb)
+        {
+            *url = other;
+            *http = None;
+        }
+        backend
+    }
+
+    /// The embedded engines, whatever the environment says.
+    pub(crate) fn embedded() -> Self {
         let engines = Engines::in_memory().unwrap();
         let key = engines.s3_credentials();
         let credentials = (key.access_key_id().to_owned(), key.secret_access_key().to_owned());
-        let (url, http) = match other_dynamodb() {
-            Some(url) => (url, None),
-            None => ("http://dynamodb.embedded".to_owned(), Some(engines.dynamodb_http())),
-        };
         let connection = Connection {
             table: format!("jobs-{}", Uuid::new_v4()),
             bucket: "handoff".to_owned(),
             shards: 1,
             retention: RETENTION,
-            dynamodb: Endpoint::At { url, credentials: ("any".to_owned(), "any".to_owned()), http },
+            dynamodb: Endpoint::At {
+                url: "http://dynamodb.embedded".to_owned(),
+                credentials: ("any".to_owned(), "any".to_owned()),
+                http: Some(engines.dynamodb_http()),
+            },
             s3: Endpoint::At { url: S3_URL.to_owned(), credentials, http: Some(engines.s3_http()) },
         };
         Self { engines, connection }

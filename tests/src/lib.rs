@@ -1,0 +1,42 @@
+//! What the tests that cross crates share: a gateway in this process or as a program of its own, a plain HTTP
+//! client, and snapshots without what differs from run to run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "what the tests' helpers meet unexpectedly is a failed test"
+)]
+
+mod http;
+mod network;
+mod program;
+mod python;
+mod redact;
+mod site;
+mod world;
+
+pub use http::{Answer, Client, refusals, refused_objects, sha256_hex};
+pub use insta;
+pub use network::{free_port, network_address};
+pub use program::{GatewayProgram, binary};
+pub use python::python;
+pub use redact::redacted;
+pub use site::{Claim, Site};
+pub use world::TestWorld;
+
+/// Where every call of the jobs' API begins.
+pub const JOBS: &str = api::PREFIX;
+
+/// Compares a value with its snapshot, without what differs from run to run.
+#[macro_export]
+macro_rules! snapshot {
+    ($value:expr) => {{
+        let value = $value;
+        $crate::redacted(|| $crate::insta::assert_json_snapshot!(value))
+    }};
+    ($name:expr, $value:expr) => {{
+        let value = $value;
+        $crate::redacted(|| $crate::insta::assert_json_snapshot!($name, value))
+    }};
+}
