@@ -1,5 +1,14 @@
 //! `kill -9` of the gateway at random moments under load: what was acknowledged is there after the restart.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test meets unexpectedly is a failed test"
+)]
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},

@@ -1,5 +1,14 @@
 //! Real programs, real files, real tools: the gateway, the converter and the command line as a person starts them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test meets unexpectedly is a failed test"
+)]
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},

@@ -212,6 +212,9 @@ impl Handoff {
         size_bytes: u64,
         sha256: &[u8; 32],
     ) -> Result<bool, StoreError> {
+        if file.metadata().await.is_ok_and(|metadata| metadata.len() < size_bytes) {
+            return Ok(false);
+        }
         let body = ByteStream::read_from()
             .file(file)
             .length(aws_sdk_s3::primitives::Length::Exact(size_bytes))

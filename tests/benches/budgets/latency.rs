@@ -31,7 +31,7 @@ pub(crate) async fn measure(report: &mut Report) {
         // Long enough for the poll to be held open.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         let started = Instant::now();
-        client.create_job(&create_request(source.clone(), ContentType::Document), None).await.unwrap();
+        client.create_job(&create_request(&source, &ContentType::Document), None).await.unwrap();
         times.push(waiting.await.unwrap().duration_since(started));
     }
     gateway.stop().await;

@@ -2,6 +2,15 @@
 //! compared with other times of the same run. Names after `--` choose some:
 //! `cargo bench -p system-tests --bench budgets -- units polling`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a measurement meets unexpectedly ends it"
+)]
+
 mod cold_start;
 mod latency;
 mod polling;

@@ -87,7 +87,7 @@ pub(crate) fn pending(now: Timestamp, number: u128) -> Job {
     Job::create(JobId(Uuid::now_v7()), tenant, spec, now)
 }
 
-pub(crate) fn create_request(source_file_path: String, content_type: ContentType) -> CreateJobRequest {
+pub(crate) fn create_request(source_file_path: &str, content_type: &ContentType) -> CreateJobRequest {
     serde_json::from_value(serde_json::json!({
         "source_file_path": source_file_path,
         "content_type": content_type.as_str(),

@@ -44,7 +44,7 @@ pub(crate) async fn measure(report: &mut Report) {
 /// Makes one job and finishes one, which may be another caller's. False when others were faster.
 async fn life(client: &Client, caller: usize, file: &std::path::Path) -> bool {
     let source = client.upload_file(file, "source.txt", &|_, _| ()).await.unwrap();
-    let request = create_request(source.source_file_path, ContentType::Document);
+    let request = create_request(&source.source_file_path, &ContentType::Document);
     client.create_job(&request, None).await.unwrap();
     let answer = client.poll(&poll_request(&format!("w{caller}"), ContentType::Document)).await.unwrap();
     let Some(lease) = lease(&answer) else { return false };

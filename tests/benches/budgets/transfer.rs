@@ -21,7 +21,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let file = folder.path().join("large.bin");
     write_noise(&file);
     let source = client.upload_file(&file, "large.bin", &|_, _| ()).await.unwrap().source_file_path;
-    client.create_job(&create_request(source, ContentType::Video), None).await.unwrap();
+    client.create_job(&create_request(&source, &ContentType::Video), None).await.unwrap();
     let answer = client.poll(&poll_request("w", ContentType::Video)).await.unwrap();
     let lease = lease(&answer).unwrap();
     let download = answer.lease.unwrap().download;
