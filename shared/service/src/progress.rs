@@ -25,9 +25,6 @@ impl Service {
         let progress = progress(request)?;
         let job = self.job(caller, job_id).await?;
         let credential = caller.credential(lease_token);
-        if job.was_cancelled_under(&credential) {
-            return Ok(cancelled());
-        }
         let now = self.now();
         let changed = self
             .change(job, |job| {
