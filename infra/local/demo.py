@@ -28,7 +28,7 @@ SAID = (
 )
 DOCUMENT = ROOT / "tests/data/documents/minutes.md"
 LEAST_WORDS_HEARD = 0.6
-CONTENT_TYPES = "audio,document"
+CONTENT_TYPES = "audio,video,document"
 
 
 class Failed(Exception):
