@@ -53,6 +53,9 @@ pub enum ConvertError {
     /// It was stopped.
     #[error("The conversion was stopped.")]
     Stopped,
+    /// This machine cannot do it now, whatever the source.
+    #[error("{0}")]
+    Unable(String),
     /// It failed.
     #[error("{message}")]
     Failed {
@@ -78,7 +81,8 @@ impl ConvertError {
 /// Runs the converter on the source. `on_progress` sees how far it is and must not block.
 ///
 /// # Errors
-/// [`ConvertError::Stopped`] when `stop` was cancelled, [`ConvertError::Failed`] when nothing came out.
+/// [`ConvertError::Stopped`] when `stop` was cancelled, [`ConvertError::Unable`] when the work folder cannot be written
+/// or nothing can be started, [`ConvertError::Failed`] when nothing came out.
 pub async fn convert(
     description: &Description,
     source: Source<'_>,
@@ -86,7 +90,7 @@ pub async fn convert(
     on_progress: &mut (dyn FnMut(ProgressEvent) + Send),
 ) -> Result<Converted, ConvertError> {
     let task = task(description, source).map_err(|error| {
-        ConvertError::passing(format!("The work folder of the converter cannot be written: {error}."))
+        ConvertError::Unable(format!("The work folder of the converter cannot be written: {error}."))
     })?;
     let mut on_line = |line: &str| {
         tracing::debug!(line, "the converter said");
@@ -95,7 +99,7 @@ pub async fn convert(
         }
     };
     let finished = process::run(&task, stop, &mut on_line).await.map_err(|error| {
-        ConvertError::passing(format!("The converter `{}` cannot be started: {error}.", description.name))
+        ConvertError::Unable(format!("The converter `{}` cannot be started: {error}.", description.name))
     })?;
     succeeded(description, &task, &finished)?;
     read(description, task, finished).await

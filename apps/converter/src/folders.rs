@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 /// How often leftovers that somebody still writes to are removed again, and how long to wait before.
 const REMOVALS: u32 = 20;
 const REMOVAL_WAIT: Duration = Duration::from_millis(50);
+/// How many bytes a disk must take to be thought of as not full.
+const PROBE: usize = 1 << 20;
 
 /// The folders, which stay this process's own as long as the value lives.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Folders {
     }
 
     fn clean(&self) -> io::Result<()> {
-        let work = self.root.join("work");
+        let work = self.in_progress();
         if work.exists() {
             remove_leftovers(&work)?;
         }
@@ -74,6 +76,12 @@ impl Folders {
         self.root.join("spool")
     }
 
+    /// Work in progress.
+    #[must_use]
+    pub fn in_progress(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
     /// Results that the server refused.
     #[must_use]
     pub fn rejected(&self) -> PathBuf {
@@ -85,10 +93,25 @@ impl Folders {
     /// # Errors
     /// When it exists already or cannot be created.
     pub fn work(&self, name: &str) -> io::Result<WorkFolder> {
-        let path = self.root.join("work").join(name);
+        let path = self.in_progress().join(name);
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(WorkFolder(path))
     }
+}
+
+/// Writes a little into a folder and removes it again, to find out whether its disk takes anything.
+///
+/// # Errors
+/// Why it does not.
+pub fn try_writing(folder: &Path) -> io::Result<()> {
+    let path = folder.join("probe");
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; PROBE])?;
+        file.sync_all()
+    });
+    // One that could not even be created is not there.
+    let _ = fs::remove_file(&path);
+    written
 }
 
 /// A folder for one attempt at one job. Dropping it removes it.

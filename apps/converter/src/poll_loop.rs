@@ -1,6 +1,10 @@
 //! Asks for work as long as there is room for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use api::{
     Kind,
@@ -12,7 +16,7 @@ use rand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::work::Worker;
+use crate::{folders, work::Worker};
 
 /// How long the server may hold a poll open.
 const WAIT_SECONDS: u64 = 20;
@@ -46,7 +50,8 @@ pub struct KeyRefused(pub Error);
 /// # Errors
 /// [`KeyRefused`] when the very first answer is that.
 pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken) -> Result<(), KeyRefused> {
-    let mut looping = Looping { worker, polling, running: JoinSet::new(), failed: 0, was_answered: false };
+    let mut looping =
+        Looping { worker, polling, running: JoinSet::new(), failed: 0, unable: 0, was_answered: false };
     let ended = tokio::select! {
         ended = looping.poll_on() => ended,
         () = drain.cancelled() => Ok(()),
@@ -66,6 +71,8 @@ struct Looping {
     polling: Polling,
     running: JoinSet<()>,
     failed: u32,
+    /// How many jobs in a row this machine had been unable to do when that was last waited for to pass.
+    unable: u32,
     was_answered: bool,
 }
 
@@ -74,6 +81,7 @@ impl Looping {
     async fn poll_on(&mut self) -> Result<(), KeyRefused> {
         loop {
             self.reap();
+            self.recover().await;
             let free = self.polling.max_jobs.saturating_sub(self.running.len());
             if free == 0 {
                 self.running.join_next().await.into_iter().for_each(note);
@@ -86,6 +94,32 @@ impl Looping {
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Takes no work for a while after this machine was unable to do some, and then none as long as its disk takes
+    /// nothing: what it cannot do is others' to do, and it would take all of it, because failing is quick.
+    async fn recover(&mut self) {
+        let unable = self.worker.unable.load(Ordering::Relaxed);
+        if mem::replace(&mut self.unable, unable) == unable || unable == 0 {
+            return;
+        }
+        for tries in unable.. {
+            let wait = self.backoff(tries);
+            tracing::warn!(unable, wait_ms = wait.as_millis(), "no polls for a while");
+            tokio::time::sleep(wait).await;
+            let folder = self.worker.folders.in_progress();
+            let tried = tokio::task::spawn_blocking(move || folders::try_writing(&folder)).await;
+            match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+                Ok(()) => return,
+                Err(error) => tracing::error!(%error, "nothing can be written to `temp_dir`"),
+            }
+        }
+    }
+
+    /// How long to wait after something went wrong this often in a row.
+    fn backoff(&self, failed: u32) -> Duration {
+        let bound = self.polling.interval.saturating_mul(1 << (failed - 1).min(6)).min(LONGEST_WAIT);
+        bound.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
     /// Takes the jobs away that have ended.
@@ -134,9 +168,8 @@ impl Looping {
             return Err(KeyRefused(error));
         }
         self.failed += 1;
-        let bound = self.polling.interval.saturating_mul(1 << (self.failed - 1).min(6)).min(LONGEST_WAIT);
         let asked = error.retry_after().unwrap_or_default().min(10 * LONGEST_WAIT);
-        let wait = asked + bound.mul_f64(rand::rng().random_range(0.5..=1.0));
+        let wait = asked + self.backoff(self.failed);
         tracing::warn!(%error, failed = self.failed, wait_ms = wait.as_millis(), "a poll failed");
         Ok(wait)
     }

@@ -121,6 +121,7 @@ async fn work(client: Client, settings: Settings) -> Result<(), Failed> {
         converters: Arc::new(converters),
         spool: Spool::new(folders.spool(), folders.rejected()),
         folders: Arc::new(folders),
+        unable: Arc::default(),
         kill: shutdown.kill.clone(),
     });
     let types: Vec<&str> = settings.content_types.iter().map(ContentType::as_str).collect();

@@ -3,7 +3,10 @@
 use std::{
     mem,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,7 +25,7 @@ use crate::{
     convert::{self, ConvertError, Converted, Source},
     converters::Converters,
     descriptions::Description,
-    folders::{Folders, WorkFolder},
+    folders::{self, Folders, WorkFolder},
     heartbeat::Heartbeat,
     spool::{Spool, Spooled},
     submit::{self, Submitted},
@@ -42,6 +45,8 @@ pub struct Worker {
     pub folders: Arc<Folders>,
     /// Where results wait.
     pub spool: Spool,
+    /// How many jobs in a row this machine was unable to do.
+    pub unable: Arc<AtomicU32>,
     /// Is cancelled when running jobs must be given back at once.
     pub kill: CancellationToken,
 }
@@ -54,6 +59,8 @@ enum Stop {
     Killed,
     /// It failed.
     Failed { message: String, retryable: bool },
+    /// This machine cannot do it now, and probably no other job either: its disk is full, for example.
+    Unable(String),
 }
 
 /// One attempt at a job.
@@ -102,6 +109,7 @@ impl Worker {
         match converted {
             Ok(converted) => {
                 tracing::info!(seconds, bytes = converted.content.len(), "converted");
+                self.unable.store(0, Ordering::Relaxed);
                 self.submit(&lease, job, succeeded(converted, seconds)).await;
             }
             Err(Stop::Failed { message, retryable }) => {
@@ -111,7 +119,12 @@ impl Worker {
             Err(Stop::Lost) => {
                 tracing::warn!(why = ?heartbeat.lost(), "dropped: the job is not this worker's any more")
             }
-            Err(Stop::Killed) => self.release(&lease).await,
+            Err(Stop::Killed) => self.release(&lease, "the converter stops").await,
+            Err(Stop::Unable(reason)) => {
+                tracing::error!(reason, "this machine cannot do the job now; others may");
+                self.unable.fetch_add(1, Ordering::Relaxed);
+                self.release(&lease, &reason).await;
+            }
         }
     }
 
@@ -128,8 +141,8 @@ impl Worker {
         log(submit::until_answered(&self.client, &self.spool, path.as_deref(), &spooled, &self.kill).await);
     }
 
-    async fn release(&self, lease: &Lease) {
-        let request = ReleaseRequest { reason: Some("the converter stops".to_owned()) };
+    async fn release(&self, lease: &Lease, reason: &str) {
+        let request = ReleaseRequest { reason: Some(reason.to_owned()) };
         match tokio::time::timeout(RELEASE, self.client.release(lease, &request)).await {
             Ok(Ok(_)) => tracing::info!("released"),
             Ok(Err(error)) => tracing::warn!(%error, "not released; the job comes back when its lease ends"),
@@ -205,10 +218,11 @@ impl Attempt<'_> {
             passing(format!("No converter of this worker takes {content_type} sources named like {name}."))
         })?;
         let folder = self.worker.folders.work(&format!("{id}-{}", self.job.lease.attempt));
-        let folder = folder.map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+        let folder = folder.map_err(|error| no_folder(&error))?;
         let source = folder.path().join("source").join(name.as_str());
         self.download(&source).await?;
         let converted = self.convert(converter, &folder, &source).await;
+        let converted = blaming_the_disk(converted, &folder).await;
         remove(folder).await;
         converted
     }
@@ -224,8 +238,7 @@ impl Attempt<'_> {
 
     async fn download(&self, source: &Path) -> Result<(), Stop> {
         if let Some(folder) = source.parent() {
-            let created = tokio::fs::create_dir(folder).await;
-            created.map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+            tokio::fs::create_dir(folder).await.map_err(|error| no_folder(&error))?;
         }
         tracing::info!("downloading");
         let on_progress = |done: u64, total: u64| {
@@ -243,6 +256,7 @@ impl Attempt<'_> {
         match downloaded {
             Ok(()) => Ok(()),
             Err(error) if matches!(error.kind(), Some(Kind::StaleLease | Kind::NotFound)) => Err(Stop::Lost),
+            Err(error @ client::Error::File { .. }) => Err(Stop::Unable(error.to_string())),
             Err(error) => {
                 let retryable = error.kind() != Some(Kind::SourceExpired);
                 Err(Stop::Failed { message: format!("The source cannot be downloaded: {error}"), retryable })
@@ -260,8 +274,7 @@ impl Attempt<'_> {
         self.heartbeat.say("Converting".to_owned());
         self.converting_since.get_or_init(Instant::now);
         let scratch = folder.path().join("scratch");
-        std::fs::create_dir(&scratch)
-            .map_err(|error| passing(format!("A work folder cannot be created: {error}.")))?;
+        std::fs::create_dir(&scratch).map_err(|error| no_folder(&error))?;
         let source = Source {
             path,
             options: &self.job.task_options,
@@ -272,6 +285,7 @@ impl Attempt<'_> {
         let mut on_progress = |event| self.heartbeat.report(event);
         convert::convert(converter, source, &self.stop, &mut on_progress).await.map_err(|error| match error {
             ConvertError::Stopped => self.stopped(),
+            ConvertError::Unable(reason) => Stop::Unable(reason),
             ConvertError::Failed { message, retryable } => Stop::Failed { message, retryable },
         })
     }
@@ -284,6 +298,27 @@ impl Attempt<'_> {
 /// A folder of many or large files takes its time to go.
 async fn remove(folder: WorkFolder) {
     let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
+}
+
+/// A command that fails does not say whether that is for a full disk, so this finds out: then no retry is spent.
+async fn blaming_the_disk(
+    converted: Result<Converted, Stop>,
+    folder: &WorkFolder,
+) -> Result<Converted, Stop> {
+    let Err(Stop::Failed { message, retryable: true }) = converted else { return converted };
+    let path = folder.path().to_owned();
+    let tried = tokio::task::spawn_blocking(move || folders::try_writing(&path)).await;
+    match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(()) => Err(passing(message)),
+        Err(error) => {
+            tracing::warn!(reason = message, "failed, and the disk may be why");
+            Err(Stop::Unable(format!("Nothing can be written here any more: {error}.")))
+        }
+    }
+}
+
+fn no_folder(error: &std::io::Error) -> Stop {
+    Stop::Unable(format!("A work folder cannot be created: {error}."))
 }
 
 fn passing(message: impl Into<String>) -> Stop {

@@ -23,7 +23,18 @@ impl Converter {
     }
 
     pub(crate) fn start_with(server: &Server, script: &str, flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), server, script, flags)
+    }
+
+    /// Starts it with a log that takes nothing, which is not to be read then.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_with_full_log(server: &Server, script: &str) -> Self {
         let parent = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", parent.path().join("log")).unwrap();
+        Self::start_in(parent, server, script, &[])
+    }
+
+    fn start_in(parent: tempfile::TempDir, server: &Server, script: &str, flags: &[&str]) -> Self {
         let description = "name: test\ncontent_types: [x-test]\n\
                            command: [sh, '{here}/test.sh', '{input}', '{output}']\n\
                            result: {format: json, from: file}\n";

@@ -239,6 +239,47 @@ async fn failures_are_submitted_with_the_end_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_write_gives_jobs_back_and_takes_none_until_it_can() {
+    let server = Server::start().await;
+    let converter = Converter::start_with(&server, COPY, &["--max-jobs", "1"]);
+    server.wait_for("poll", "").await;
+    // Gone, a folder takes as little as a full disk, also for root.
+    let work = converter.home().join("temp/work");
+    std::fs::remove_dir(&work).unwrap();
+    let job = server.offer("hello");
+    server.wait_for("release", &job).await;
+    server.forget();
+    let job = server.offer("again");
+    converter.logged("nothing can be written to `temp_dir`").await;
+    assert!(!server.has_seen("poll", ""));
+    std::fs::create_dir(&work).unwrap();
+    assert_eq!(server.wait_for("result", &job).await.body["content"], "again");
+    assert!(!server.has_seen("release", &job));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fails_where_nothing_can_be_written_spends_no_retry() {
+    let server = Server::start().await;
+    // Gone, its work folder takes as little as a full disk.
+    let converter = Converter::start(&server, r#"rm -r "$(dirname "$TMPDIR")"; exit 1"#);
+    let job = server.offer("hello");
+    server.wait_for("release", &job).await;
+    assert!(!server.has_seen("result", &job));
+    converter.logged("Nothing can be written").await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    let server = Server::start().await;
+    let _converter = Converter::start_with_full_log(&server, COPY);
+    for source in ["a", "b"] {
+        let job = server.offer(source);
+        assert_eq!(server.wait_for("result", &job).await.body["content"], source);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_timeout_kills_the_job_and_is_submitted() {
     let server = Server::start().await;
     let converter = Converter::start(&server, SLEEP);
