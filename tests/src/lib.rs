@@ -8,19 +8,27 @@
     reason = "what the tests' helpers meet unexpectedly is a failed test"
 )]
 
+mod converter;
 mod http;
 mod network;
+mod processes;
 mod program;
+mod proxy;
 mod python;
+mod receiver;
 mod redact;
 mod site;
 mod world;
 
+pub use converter::ConverterProgram;
 pub use http::{Answer, Client, refusals, refused_objects, sha256_hex};
 pub use insta;
 pub use network::{free_port, network_address};
+pub use processes::{Process, kill_processes_in, processes_in, send_signal};
 pub use program::{GatewayProgram, binary};
+pub use proxy::{Fate, FaultyProxy};
 pub use python::python;
+pub use receiver::{Received, Receiver, Reply};
 pub use redact::redacted;
 pub use site::{Claim, Site};
 pub use world::TestWorld;

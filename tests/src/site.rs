@@ -1,10 +1,17 @@
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gateway::{Config, Gateway};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{Answer, Client, JOBS, TestWorld};
+
+/// How long something that is done at once may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway in this process that keeps everything in memory, under a clock that the test moves, and clients of it.
 pub struct Site {
@@ -105,6 +112,24 @@ impl Site {
     /// Makes a call on a claimed job under its lease.
     pub async fn leased(&self, claim: &Claim, method: Method, verb: &str, body: &Value) -> Answer {
         self.worker.leased(method, &format!("{JOBS}/{}/{verb}", claim.job_id), &claim.token, body).await
+    }
+
+    /// Sweeps once, to the end.
+    pub async fn sweep(&self) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(60);
+        assert!(self.gateway.service.sweep(until).await.unwrap().complete);
+    }
+
+    /// The list of dead events, once there are this many, which may take a moment.
+    pub async fn dead_events(&self, count: usize) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let listed = self.admin.get("/api/v1/events").await;
+            if listed.ok()["events"].as_array().unwrap().len() == count {
+                return listed;
+            }
+            assert!(Instant::now() < until, "there are not {count} dead events: {}", listed.text());
+        }
     }
 
     /// Where a job stands.

@@ -15,29 +15,32 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Where help lists what every command takes, behind the command's own options.
+const HEADING: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     /// Where the server is; a path prefix, such as a deployment's stage, stays
     #[arg(
         long,
-        global = true,
+        global = true, help_heading = HEADING,
         value_name = "URL",
         env = "MORAG_API_BASE_URL",
         default_value = "http://localhost:8000"
     )]
     pub(crate) api_url: String,
     /// The API key, <id>.<secret>; other users of this machine may see it here, unlike in the environment or a file
-    #[arg(long, global = true, value_name = "KEY", env = "MORAG_API_KEY", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "KEY", env = "MORAG_API_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<ApiKey>,
     /// A file with the API key; it comes before --api-key and MORAG_API_KEY
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Write JSON: one document on a line of its own for each job, event or answer; errors too, on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) json: bool,
     /// Write only what was asked for, and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = HEADING)]
     pub(crate) quiet: bool,
 }
 
@@ -45,16 +48,50 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Upload files and create a job for each
     Submit(commands::submit::SubmitArgs),
+    /// List jobs, the newest first
+    List(commands::list::ListArgs),
     /// Show where jobs stand
     Status(commands::status::StatusArgs),
     /// Follow jobs until they have ended
     Watch(commands::watch::WatchArgs),
     /// Fetch what a job became
     Result(commands::result::ResultArgs),
-    /// End jobs
+    /// End jobs, by their ids or by filters
+    ///
+    /// Filters without --status mean the pending and the processing jobs. How many that are is told, and asked about,
+    /// before the first is cancelled.
     Cancel(commands::cancel::CancelArgs),
-    /// Send ended jobs back to their queue
+    /// Send ended jobs back to their queue, by their ids or by filters
+    ///
+    /// Filters without --status mean the failed and the timed-out jobs. How many that are is told, and asked about,
+    /// before the first is sent back.
     Retry(commands::retry::RetryArgs),
+    /// Delete ended jobs with their files, by their ids or by filters
+    ///
+    /// Filters without --status mean every job that has ended, completed ones too. It is asked about before the first is
+    /// deleted, also for jobs that are named by their ids.
+    Delete(commands::delete::DeleteArgs),
+    /// Show what waits, runs and has ended lately, by type
+    Stats,
+    /// Let no worker claim jobs of these types, until they are resumed
+    ///
+    /// Jobs that run go on. Jobs that wait stay in their queue, and time out as they would otherwise.
+    Pause(commands::queues::QueuesArgs),
+    /// Let workers claim jobs of these types again
+    Resume(commands::queues::QueuesArgs),
+    /// List events whose delivery to a webhook was given up, and send them out again
+    #[command(subcommand)]
+    Events(commands::events::EventsCommand),
+    /// Show or replace what webhooks' messages are signed with
+    #[command(subcommand)]
+    WebhookSecret(commands::webhook_secret::WebhookSecretCommand),
+    /// Take over the jobs of the original system from its folder of job files
+    ///
+    /// Every job keeps its id. Pending and processing ones are uploaded and begin anew here; the others are kept as
+    /// history, completed ones with their results. Nothing in the folder is changed, and what was imported before is left
+    /// alone, so that the command can be run again after what it could not take was mended. Stop the original system
+    /// first. Needs a key with the scope admin.
+    Import(commands::import::ImportArgs),
     /// Create, list and revoke API keys, on one machine
     #[command(subcommand)]
     Keys(commands::keys::KeysCommand),
@@ -124,10 +161,57 @@ mod tests {
             ("remote-jobs keys create n", ErrorKind::MissingRequiredArgument),
             ("remote-jobs keys create n --scope root", ErrorKind::InvalidValue),
             ("remote-jobs status", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs submit a --webhook-url ftp://h", ErrorKind::ValueValidation),
+            ("remote-jobs submit a --total-timeout 0", ErrorKind::ValueValidation),
+            ("remote-jobs list --status done", ErrorKind::InvalidValue),
+            ("remote-jobs list --day tomorrow", ErrorKind::ValueValidation),
+            ("remote-jobs list --task=", ErrorKind::ValueValidation),
+            ("remote-jobs list --limit 0", ErrorKind::ValueValidation),
+            ("remote-jobs list --limit 5 --all", ErrorKind::ArgumentConflict),
+            ("remote-jobs cancel", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs cancel --yes", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs cancel j --status failed", ErrorKind::ArgumentConflict),
+            ("remote-jobs retry --type audio j", ErrorKind::ArgumentConflict),
+            ("remote-jobs delete j --day today", ErrorKind::ArgumentConflict),
+            ("remote-jobs delete --task t j", ErrorKind::ArgumentConflict),
+            ("remote-jobs pause", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs pause music", ErrorKind::ValueValidation),
+            ("remote-jobs events redrive", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs events redrive e --all", ErrorKind::ArgumentConflict),
+            ("remote-jobs import", ErrorKind::MissingRequiredArgument),
             ("remote-jobs convert", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");
         }
+    }
+
+    #[test]
+    fn many_jobs_are_named_by_ids_or_selected_by_filters() {
+        for line in [
+            "remote-jobs list",
+            "remote-jobs list --status failed,timeout --type x-mine --day 2026-02-03 --task t --all",
+            "remote-jobs cancel 1 2 --takeover",
+            "remote-jobs cancel --status pending --status processing --yes",
+            "remote-jobs retry --day yesterday -y",
+            "remote-jobs delete 1 2 --yes",
+            "remote-jobs delete --type audio --task t",
+            "remote-jobs events redrive --all",
+            "remote-jobs import jobs --sources files --dry-run",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_help() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{}: {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

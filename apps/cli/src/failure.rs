@@ -1,5 +1,6 @@
 use std::{fmt, io, path::PathBuf};
 
+use api::Kind;
 use client::Error;
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// A job that was waited for ended otherwise than completed.
     JobEnded { job_id: String, status: String, reason: Option<String> },
+    /// A job file that cannot be imported. A sentence that says what to do.
+    NotTaken(String),
     /// Checks failed, each of which was told already.
     Checks { failed: usize },
     /// Something failed that was told already.
@@ -38,7 +41,7 @@ impl Failure {
             // Whoever reads has seen enough, as in `remote-jobs … | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
             Self::Output(_) => exit::LOCAL_FILE,
-            Self::JobEnded { .. } => exit::JOB_NOT_COMPLETED,
+            Self::JobEnded { .. } | Self::NotTaken(_) => exit::JOB_NOT_COMPLETED,
             Self::Checks { .. } => exit::CHECK_FAILED,
             Self::Told { code } => *code,
             Self::Interrupted { .. } => exit::INTERRUPTED,
@@ -52,8 +55,14 @@ impl Failure {
 
     /// Whether the next job or file would meet the same failure.
     pub(crate) fn concerns_all(&self) -> bool {
-        matches!(self, Self::Output(_) | Self::Interrupted { .. })
-            || matches!(self.code(), exit::UNREACHABLE | exit::KEY_REFUSED | exit::SERVER_FAILED)
+        match self {
+            Self::Output(_) | Self::Interrupted { .. } => true,
+            // A server that answers so runs, and fails for this request.
+            Self::Api(error) if error.kind() == Some(Kind::Internal) => false,
+            failure => {
+                matches!(failure.code(), exit::UNREACHABLE | exit::KEY_REFUSED | exit::SERVER_FAILED)
+            }
+        }
     }
 
     /// The failure for programs.
@@ -79,7 +88,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(error) => error.fmt(f)?,
-            Self::Usage(text) | Self::Local(text) => f.write_str(text)?,
+            Self::Usage(text) | Self::Local(text) | Self::NotTaken(text) => f.write_str(text)?,
             Self::File { path, source } => write!(f, "Cannot use {}: {source}.", path.display())?,
             Self::Output(error) => write!(f, "Cannot write the output: {error}.")?,
             Self::JobEnded { job_id, status, reason } => {
@@ -144,11 +153,27 @@ mod tests {
                 1,
                 "Job j ended as failed: no speech",
             ),
+            (Failure::NotTaken("It has no id.".into()), 1, "It has no id."),
             (Failure::Checks { failed: 2 }, 8, "2 checks failed."),
             (Failure::Interrupted { hint: None }, 130, "Interrupted."),
         ] {
             assert_eq!((failure.code(), failure.to_string().as_str()), (code, text));
         }
+    }
+
+    #[test]
+    fn what_concerns_one_request_does_not_concern_all() {
+        let refused = |kind: Kind| {
+            let problem = Box::new(api::Problem::new(kind, "d"));
+            Failure::from(Error::Refused { status: kind.status(), problem, retry_after: None })
+        };
+        for kind in [Kind::Unauthorized, Kind::Forbidden, Kind::Unavailable] {
+            assert!(refused(kind).concerns_all());
+        }
+        for kind in [Kind::Refused, Kind::NotFound, Kind::Internal, Kind::TooLarge] {
+            assert!(!refused(kind).concerns_all());
+        }
+        assert!(!Failure::NotTaken("Why.".into()).concerns_all());
     }
 
     #[test]

@@ -14,6 +14,27 @@ const LIVELY: Duration = Duration::from_secs(30);
 const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(3);
 
+/// How long a call waits for a job's end when nobody looks on. The most that the server admits.
+const WAIT_SECONDS: u64 = 20;
+/// How many calls wait at a time. More would keep more connections open than a server may give one caller.
+const MOST_WAITING: usize = 20;
+
+/// How a job is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Every second, and later every three, because somebody looks on.
+    Lively,
+    /// By calls that wait for the job's end, which then is known at once. What happens before is seen now and then.
+    Quiet,
+}
+
+impl Pace {
+    /// How so many jobs are followed together, with somebody looking on or not.
+    pub(crate) fn of(jobs: usize, looked_on: bool) -> Self {
+        if looked_on || jobs > MOST_WAITING { Self::Lively } else { Self::Quiet }
+    }
+}
+
 /// How long a server that is away is waited for: about five minutes, a restart or a short outage.
 const PATIENT: RetryPolicy =
     RetryPolicy { tries: 12, base: Duration::from_secs(1), cap: Duration::from_secs(60) };
@@ -22,20 +43,43 @@ const PATIENT: RetryPolicy =
 pub(crate) async fn follow(
     client: &Client,
     job_id: &str,
+    pace: Pace,
     mut changed: impl FnMut(&StatusResponse) -> Result<(), Failure>,
 ) -> Result<StatusResponse, Failure> {
     let begun = Instant::now();
     let mut last: Option<StatusResponse> = None;
     loop {
-        let now = retrying(&PATIENT, || client.status(job_id)).await?;
+        let asked = Instant::now();
+        // The first status is told at once, in any case.
+        let held = pace == Pace::Quiet && last.is_some();
+        let now = if held {
+            retrying(&PATIENT, || client.status_within(job_id, WAIT_SECONDS)).await?
+        } else {
+            retrying(&PATIENT, || client.status(job_id)).await?
+        };
         if last.as_ref().is_none_or(|last| differs(last, &now)) {
             changed(&now)?;
         }
         if has_ended(&now.status) {
             return Ok(now);
         }
+        let again = now.poll_again_in_seconds.map(Duration::from_secs);
         last = Some(now);
-        tokio::time::sleep(if begun.elapsed() < LIVELY { OFTEN } else { SELDOM }).await;
+        if held || pace == Pace::Lively {
+            let answered = Instant::now();
+            tokio::time::sleep(wait(answered - begun, answered - asked, again)).await;
+        }
+    }
+}
+
+/// How long to wait before the next call of a job that is followed for so long, after a call that took so long, when the
+/// server says when to come again.
+fn wait(followed: Duration, took: Duration, again: Option<Duration>) -> Duration {
+    match again {
+        // A server that is about to stop holds no call, and must not be asked all the time.
+        Some(again) => again.max(OFTEN.saturating_sub(took)),
+        None if followed < LIVELY => OFTEN,
+        None => SELDOM,
     }
 }
 
@@ -97,6 +141,23 @@ pub(crate) mod tests {
         assert!(!differs(&a, &StatusResponse { updated_at: "later".into(), ..a.clone() }));
         assert!(differs(&a, &StatusResponse { percentage: 41, ..a.clone() }));
         assert!(differs(&a, &job("pending")));
+    }
+
+    #[test]
+    fn calls_wait_when_nobody_looks_on_and_they_are_few() {
+        assert_eq!(Pace::of(1, true), Pace::Lively);
+        assert_eq!(Pace::of(MOST_WAITING, false), Pace::Quiet);
+        assert_eq!(Pace::of(MOST_WAITING + 1, false), Pace::Lively);
+    }
+
+    #[test]
+    fn the_server_says_when_it_is_asked_again_but_not_all_the_time() {
+        let s = Duration::from_secs;
+        assert_eq!(wait(s(5), s(0), None), OFTEN);
+        assert_eq!(wait(s(60), s(0), None), SELDOM);
+        assert_eq!(wait(s(60), s(0), Some(s(7))), s(7), "a server that holds no calls");
+        assert_eq!(wait(s(60), s(20), Some(s(0))), s(0), "a call that was held");
+        assert_eq!(wait(s(60), s(0), Some(s(0))), OFTEN, "a call that was not");
     }
 
     #[test]

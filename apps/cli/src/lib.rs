@@ -1,5 +1,6 @@
 //! What the command `remote-jobs` is made of. The crate is a program; its library part exists for the tests.
 
+mod age;
 mod args;
 mod bars;
 mod commands;
@@ -7,6 +8,7 @@ mod connection;
 mod detect;
 pub mod exit;
 mod failure;
+mod filters;
 mod follow;
 mod output;
 mod seconds;

@@ -4,6 +4,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use console::Term;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -13,6 +14,9 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     bars: bool,
+    watched: bool,
+    asking: bool,
+    width: Option<usize>,
     out: Stream,
     err: Stream,
 }
@@ -22,11 +26,18 @@ type Stream = Mutex<Box<dyn Write + Send>>;
 impl Output {
     /// The process's own streams.
     pub(crate) fn standard(json: bool, quiet: bool) -> Self {
-        let bars = !json && !quiet && io::stderr().is_terminal();
+        let person = !json && !quiet;
+        let terminal = Term::stdout();
         Self {
             json,
             quiet,
-            bars,
+            bars: person && io::stderr().is_terminal(),
+            watched: person && terminal.is_term(),
+            asking: !json && io::stdin().is_terminal() && io::stderr().is_terminal(),
+            width: terminal
+                .size_checked()
+                .map(|(_, columns)| usize::from(columns))
+                .filter(|columns| *columns > 0),
             out: Mutex::new(Box::new(io::stdout())),
             err: Mutex::new(Box::new(io::stderr())),
         }
@@ -40,7 +51,8 @@ impl Output {
         out: impl Write + Send + 'static,
         err: impl Write + Send + 'static,
     ) -> Self {
-        Self { json, quiet, bars: false, out: Mutex::new(Box::new(out)), err: Mutex::new(Box::new(err)) }
+        let (out, err): (Stream, Stream) = (Mutex::new(Box::new(out)), Mutex::new(Box::new(err)));
+        Self { json, quiet, bars: false, watched: false, asking: false, width: None, out, err }
     }
 
     /// Whether a program reads.
@@ -51,6 +63,40 @@ impl Output {
     /// Whether progress bars can be drawn on standard error.
     pub(crate) fn has_bars(&self) -> bool {
         self.bars
+    }
+
+    /// Whether a person looks on as the answer is written.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// How wide the terminal is that the answer is written to, if it is one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Whether there is a person to ask.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.asking
+    }
+
+    /// Asks a question, and waits for the answer yes or no. No is what any other word means.
+    pub(crate) async fn ask(&self, question: &str) -> Result<bool, Failure> {
+        {
+            let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+            write!(err, "{} [y/N] ", printable(question))
+                .and_then(|()| err.flush())
+                .map_err(Failure::Output)?;
+        }
+        // On a thread of its own, so that Ctrl-C still ends the program.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = read.await.map_err(io::Error::other).flatten();
+        let answer =
+            answer.map_err(|error| Failure::Local(format!("The answer cannot be read: {error}.")))?;
+        Ok(is_yes(&answer))
     }
 
     /// A line of the answer, for a person. A program gets a [`Output::value`] instead.
@@ -122,6 +168,10 @@ impl Output {
     }
 }
 
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
 /// Without what would move a terminal's cursor: some texts come from other machines.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
@@ -174,6 +224,12 @@ pub(crate) mod tests {
         assert_eq!(out, "[\"value\"]\n# Text\n");
         let err: serde_json::Value = serde_json::from_str(&err).unwrap();
         assert_eq!(err["error"]["about"], "a.mp3");
+    }
+
+    #[test]
+    fn only_yes_means_yes() {
+        assert!(["y\n", " Yes ", "YES\r\n"].into_iter().all(is_yes));
+        assert!(["", "\n", "n", "no", "yeah", "y y"].into_iter().all(|answer| !is_yes(answer)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use deliver_events::HttpCourier;
 use engines::{Engines, OpenError};
 use runtime::{App, Auth, EnvVar, JobSettings, SettingError, StoreSettings};
 use service::{Service, SystemWorld, World};
@@ -164,6 +165,7 @@ impl Gateway {
         let (admin_key_file, admin_key) = first_key::ensure(&service, config.data_dir.as_deref()).await?;
         let auth = if config.no_auth { waived()? } else { Auth::Keys };
         let app = App { service: service.clone(), auth };
+        let courier = HttpCourier::new(config.jobs.webhook_networks);
         let stop = CancellationToken::new();
         let site = Arc::new(dispatch::Site {
             app: app.clone(),
@@ -172,7 +174,10 @@ impl Gateway {
         });
         let tasks = vec![
             tokio::spawn(listen::serve(listener, tls, site, stop.clone())),
+            tokio::spawn(timers::deliver_events(app.clone(), courier, stop.clone())),
             tokio::spawn(timers::sweep_jobs(app, config.sweep_every, stop.clone())),
+            // Ten times between two sweeps: every second, as the gateway is run.
+            tokio::spawn(timers::watch_clock(service.clone(), config.sweep_every / 10, stop.clone())),
             tokio::spawn(timers::sweep_engines(engines, service.clone(), stop.clone())),
         ];
         Ok(Self { address, public_url, admin_key_file, admin_key, service, stop, tasks })

@@ -1,4 +1,4 @@
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
@@ -6,9 +6,11 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use runtime::Origin;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,22 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long a connection may take to send a request's head, and to agree on TLS.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// How many connections there may be at most, where the system sets no smaller limit.
+const MOST_CONNECTIONS: u64 = 10_000;
+/// File descriptors that are left for everything but connections and the objects they read.
+const SPARE_FILES: u64 = 128;
+
+/// How many connections may be open at once: each may read an object, so it can take two file descriptors. Whoever comes
+/// beyond that waits in the listener's queue instead of failing in the middle of a request.
+fn most_connections() -> usize {
+    let (soft, hard) = (getrlimit(Resource::Nofile).current, getrlimit(Resource::Nofile).maximum);
+    // As many as this process may take without asking anybody.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).is_ok();
+    let files = if raised { hard } else { soft }.unwrap_or(u64::MAX);
+    let most = (files.saturating_sub(SPARE_FILES) / 2).clamp(16, MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 /// Accepts connections until `stop`, then lets the requests in hand finish.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -28,14 +46,19 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
+    let connections = Arc::new(Semaphore::new(most_connections()));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &connections) => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                tokio::spawn(connection(stream, peer, tls.clone(), Arc::clone(&site), graceful.watcher()));
+            Ok((stream, peer, permit)) => {
+                let connection = connection(stream, peer, tls.clone(), Arc::clone(&site), graceful.watcher());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
             }
             Err(error) => {
                 // Out of file descriptors, most likely; accepting again at once would spin.
@@ -50,6 +73,16 @@ pub(crate) async fn serve(
     {
         tracing::warn!("requests that took longer than 30 s were cut off");
     }
+}
+
+/// The next connection, once there is room for one more.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 async fn connection(

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Everything is kept in one folder. The first start makes an admin key there. Stop it with SIGTERM or Ctrl-C;
 /// requests in hand are finished first.
 ///
-/// Environment: MORAG_SOURCE_ROOTS, MORAG_REMOTE_TIMEOUT_<TYPE>, MORAG_RETENTION_DAYS, MORAG_QUEUE_SHARDS,
+/// Environment: MORAG_SOURCE_ROOTS, MORAG_WEBHOOK_NETWORKS, MORAG_REMOTE_TIMEOUT_<TYPE>, MORAG_RETENTION_DAYS, MORAG_QUEUE_SHARDS,
 /// MORAG_POLL_AGAIN_SECONDS, MORAG_TABLE, MORAG_BUCKET, MORAG_LOG_LEVEL. Exit codes: 0 stopped, 1 could not start, 2 wrong flags.
 #[derive(Parser)]
 #[command(version, name = "gateway")]

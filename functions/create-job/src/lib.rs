@@ -14,6 +14,7 @@ async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
     let source = UploadTarget::Source(&call.id);
     match call.verb {
         Verb::Create => json(&service.create(caller, &call.json()?, call.idempotency_key()?).await?),
+        Verb::Import => json(&service.import(caller, &call.json()?).await?),
         Verb::CreateUpload => {
             json(&service.create_upload(caller, &call.json()?, call.idempotency_key()?).await?)
         }

@@ -11,7 +11,7 @@ pub async fn handle(app: App, request: Request) -> Response {
 
 async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
     match call.verb {
-        Verb::Status => json(&service.status(call.caller()?, &call.id).await?),
+        Verb::Status => json(&service.status(call.caller()?, &call.id, call.query()?).await?),
         Verb::Result => redirect(&service.result_url(call.caller()?, &call.id).await?),
         Verb::Health => {
             json(&HealthResponse { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })

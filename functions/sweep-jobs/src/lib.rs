@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runtime::{App, Error};
-use service::Swept;
+use service::{QueueDepth, Swept};
 use tokio::time::Instant;
 
 /// How long one sweep may take, so that it ends before the function's own time of a minute.
@@ -15,10 +15,21 @@ pub const LONGEST_SWEEP: Duration = Duration::from_secs(50);
 /// The store. What was done stays done.
 pub async fn handle(app: App) -> Result<Swept, Error> {
     let swept = app.service.sweep(Instant::now() + LONGEST_SWEEP).await?;
-    let (live, timed_out, returned, complete) = (swept.live, swept.timed_out, swept.returned, swept.complete);
-    tracing::info!(live, timed_out, returned, complete, "sweep");
-    for (queue, waiting) in &swept.queues {
-        tracing::info!(queue, depth = waiting.depth, oldest_seconds = waiting.oldest_seconds, "queue");
+    tracing::info!(
+        live = swept.live,
+        timed_out = swept.timed_out,
+        returned = swept.returned,
+        left = swept.left,
+        undelivered_events = swept.undelivered_events,
+        dead_events = swept.dead_events,
+        oldest_seconds = swept.oldest_seconds,
+        read_units = swept.read_units,
+        write_units = swept.write_units,
+        complete = swept.complete,
+        "sweep"
+    );
+    for (queue, QueueDepth { waiting, oldest_seconds, backing_off, running }) in &swept.queues {
+        tracing::info!(queue, waiting, oldest_seconds, backing_off, running, "queue");
     }
     Ok(swept)
 }

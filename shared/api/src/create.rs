@@ -1,6 +1,6 @@
 //! `POST /`: a new job.
 
-use domain::ContentType;
+use domain::{ContentType, WebhookUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,6 +53,10 @@ pub struct CreateJobRequest {
         deserialize_with = "crate::decode::maybe_whole"
     )]
     pub max_retries: Option<u64>,
+    /// Who is told when the job has ended, by the rules of Standard Webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub webhook_url: Option<WebhookUrl>,
 }
 
 /// How urgent a job is.

@@ -61,9 +61,12 @@ pub fn query<T: DeserializeOwned>(query: &str) -> Result<T, Rejected> {
     )
 }
 
-/// A worker may be called `17`.
+/// A worker or a task may be called `17`.
 fn is_textual(name: &str) -> bool {
-    matches!(name, "worker_id" | "content_types")
+    matches!(
+        name,
+        "worker_id" | "content_types" | "content_type" | "ingestion_task_id" | "cursor" | "day" | "status"
+    )
 }
 
 fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, Rejected> {
@@ -85,6 +88,8 @@ fn wanted(message: &str) -> String {
         "f64" | "a JSON number" => "a number",
         "a sequence" => "a list",
         "a map" => "an object",
+        // What a type is called here means nothing to the caller.
+        other if other.starts_with("struct ") => "an object",
         other => other,
     };
     format!("must be {expected}")

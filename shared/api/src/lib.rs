@@ -11,11 +11,15 @@ mod routes;
 mod time;
 
 pub mod create;
+pub mod events;
+pub mod import;
 pub mod keys;
+pub mod list;
 pub mod manage;
 pub mod poll;
 pub mod progress;
 pub mod result;
+pub mod statistics;
 pub mod status;
 pub mod uploads;
 
@@ -24,7 +28,7 @@ pub use docs::DOCS_PAGE;
 pub use openapi::document as openapi;
 pub use problem::{FieldProblem, Kind, Problem};
 pub use routes::{Access, Function, Matched, NoRoute, ROUTES, Route, Scope, Verb, find};
-pub use time::rfc3339;
+pub use time::{moment, rfc3339};
 
 /// Where every call of the jobs' API begins.
 pub const PREFIX: &str = "/api/v1/remote-jobs";

@@ -26,3 +26,12 @@ pub struct ManageResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued_by: Option<String>,
 }
+
+/// The job and its files are gone.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeleteResponse {
+    /// The job's id.
+    pub job_id: String,
+    /// How many stored objects went with it.
+    pub deleted_objects: u64,
+}

@@ -6,11 +6,15 @@ use serde_json::{Map, Value, json};
 use crate::{
     Access, PREFIX, Problem, ROUTES, Route, Verb,
     create::{CreateJobRequest, CreateJobResponse},
+    events::{EventView, ListEventsResponse, RedriveRequest, RotateSecretRequest, WebhookSecretResponse},
+    import::{ImportRequest, ImportResponse},
     keys::{CreateKeyRequest, CreateKeyResponse, KeyView, ListKeysResponse},
-    manage::{CancelRequest, ManageResponse, RetryRequest},
+    list::ListResponse,
+    manage::{CancelRequest, DeleteResponse, ManageResponse, RetryRequest},
     poll::{PollRequest, PollResponse},
     progress::{ProgressRequest, ProgressResponse},
     result::{ReleaseRequest, ReleaseResponse, ResultRequest, ResultResponse},
+    statistics::{QueueRequest, QueueResponse, StatisticsResponse},
     status::{HealthResponse, StatusResponse},
     uploads::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
@@ -100,7 +104,6 @@ fn operation(route: &Route, shape: Shape, problem: &Value) -> Value {
 
 fn parameters(route: &Route) -> Vec<Value> {
     let text = json!({"type": "string"});
-    let number = json!({"type": "integer"});
     let mut all: Vec<Value> = route
         .path
         .split('/')
@@ -125,18 +128,34 @@ fn parameters(route: &Route) -> Vec<Value> {
         all.push(json!({"name": "Idempotency-Key", "in": "header", "required": false, "schema": text,
             "description": "The same request under the same key has the same outcome."}));
     }
-    if route.verb == Verb::Poll && route.method == http::Method::GET {
-        for (name, required, schema) in [
-            ("worker_id", true, &text),
-            ("content_types", true, &text),
-            ("max_jobs", false, &number),
-            ("lease_seconds", false, &number),
-            ("wait_seconds", false, &number),
-        ] {
-            all.push(json!({"name": name, "in": "query", "required": required, "schema": schema}));
-        }
+    for (name, required, kind) in query(route) {
+        all.push(json!({"name": name, "in": "query", "required": required, "schema": {"type": kind}}));
     }
     all
+}
+
+/// The names of a call's query parameters, whether they are required, and their JSON types.
+fn query(route: &Route) -> &'static [(&'static str, bool, &'static str)] {
+    match route.verb {
+        Verb::Poll if route.method == http::Method::GET => &[
+            ("worker_id", true, "string"),
+            ("content_types", true, "string"),
+            ("max_jobs", false, "integer"),
+            ("lease_seconds", false, "integer"),
+            ("wait_seconds", false, "integer"),
+        ],
+        Verb::Status => &[("wait_seconds", false, "integer")],
+        Verb::List => &[
+            ("status", false, "string"),
+            ("content_type", false, "string"),
+            ("day", false, "string"),
+            ("ingestion_task_id", false, "string"),
+            ("limit", false, "integer"),
+            ("cursor", false, "string"),
+        ],
+        Verb::ListEvents => &[("limit", false, "integer"), ("cursor", false, "string")],
+        _ => &[],
+    }
 }
 
 fn shape(verb: Verb, to: &mut SchemaGenerator) -> Shape {
@@ -158,6 +177,15 @@ fn shape(verb: Verb, to: &mut SchemaGenerator) -> Shape {
         Verb::Poll => both::<PollRequest, PollResponse>(to),
         Verb::ReportProgress => both::<ProgressRequest, ProgressResponse>(to),
         Verb::SubmitResult => both::<ResultRequest, ResultResponse>(to),
+        Verb::List => gives::<ListResponse>(to),
+        Verb::Statistics => gives::<StatisticsResponse>(to),
+        Verb::Delete => gives::<DeleteResponse>(to),
+        Verb::Import => both::<ImportRequest, ImportResponse>(to),
+        Verb::PauseQueue | Verb::ResumeQueue => both::<QueueRequest, QueueResponse>(to),
+        Verb::ListEvents => gives::<ListEventsResponse>(to),
+        Verb::RedriveEvent => both::<RedriveRequest, EventView>(to),
+        Verb::WebhookSecret => gives::<WebhookSecretResponse>(to),
+        Verb::RotateWebhookSecret => both::<RotateSecretRequest, WebhookSecretResponse>(to),
         Verb::Release => both::<ReleaseRequest, ReleaseResponse>(to),
         Verb::Status => gives::<StatusResponse>(to),
         Verb::Result | Verb::Download => Shape { takes: None, gives: Gives::Redirect },

@@ -42,6 +42,26 @@ pub enum Verb {
     Cancel,
     /// Sends an ended job back to its queue.
     Retry,
+    /// A tenant's jobs, page by page.
+    List,
+    /// What waits, runs and has ended lately.
+    Statistics,
+    /// Removes an ended job with its objects.
+    Delete,
+    /// Takes over a job of the original system.
+    Import,
+    /// Lets no worker claim from a queue.
+    PauseQueue,
+    /// Ends a pause.
+    ResumeQueue,
+    /// Events whose delivery was given up.
+    ListEvents,
+    /// Sends such an event out again.
+    RedriveEvent,
+    /// What events are signed with.
+    WebhookSecret,
+    /// Replaces what events are signed with.
+    RotateWebhookSecret,
     /// A new API key.
     CreateKey,
     /// The API keys there are.
@@ -148,7 +168,7 @@ const ADMIN: Access = Access::Scope(Scope::Admin);
 
 /// Every call there is.
 #[rustfmt::skip]
-pub static ROUTES: [Route; 25] = [
+pub static ROUTES: [Route; 35] = [
     route(Verb::CreateUpload, Method::POST, "/api/v1/remote-jobs/uploads", Function::CreateJob, INGEST, "Get a place to upload a source to"),
     route(Verb::SignUploadParts, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/parts", Function::CreateJob, INGEST, "Sign URLs for parts of a multipart upload"),
     route(Verb::CompleteUpload, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/complete", Function::CreateJob, INGEST, "Put an upload's parts together"),
@@ -168,6 +188,16 @@ pub static ROUTES: [Route; 25] = [
     route(Verb::Download, Method::GET, "/api/v1/remote-jobs/{job_id}/download", Function::DownloadSource, WORKER, "Be redirected to a job's source"),
     route(Verb::Cancel, Method::POST, "/api/v1/remote-jobs/{job_id}/cancel", Function::ManageJob, INGEST, "End a job"),
     route(Verb::Retry, Method::POST, "/api/v1/remote-jobs/{job_id}/retry", Function::ManageJob, INGEST, "Send an ended job back to its queue"),
+    route(Verb::List, Method::GET, "/api/v1/remote-jobs", Function::ManageJob, INGEST, "List jobs, the newest first"),
+    route(Verb::Statistics, Method::GET, "/api/v1/remote-jobs/statistics", Function::ManageJob, INGEST, "See what waits, runs and has ended lately"),
+    route(Verb::Delete, Method::DELETE, "/api/v1/remote-jobs/{job_id}", Function::ManageJob, INGEST, "Delete an ended job and its files"),
+    route(Verb::Import, Method::POST, "/api/v1/remote-jobs/import", Function::CreateJob, ADMIN, "Take over a job of the original system"),
+    route(Verb::PauseQueue, Method::POST, "/api/v1/queues/{content_type}/pause", Function::ManageJob, ADMIN, "Let no worker claim from a queue"),
+    route(Verb::ResumeQueue, Method::POST, "/api/v1/queues/{content_type}/resume", Function::ManageJob, ADMIN, "End a queue's pause"),
+    route(Verb::ListEvents, Method::GET, "/api/v1/events", Function::ManageJob, ADMIN, "List events whose delivery was given up"),
+    route(Verb::RedriveEvent, Method::POST, "/api/v1/events/{event_id}/redrive", Function::ManageJob, ADMIN, "Send such an event out again"),
+    route(Verb::WebhookSecret, Method::GET, "/api/v1/webhook-secret", Function::ManageJob, INGEST, "Read what events are signed with"),
+    route(Verb::RotateWebhookSecret, Method::POST, "/api/v1/webhook-secret/rotate", Function::ManageJob, ADMIN, "Replace what events are signed with"),
     route(Verb::CreateKey, Method::POST, "/api/v1/keys", Function::Gateway, ADMIN, "Create an API key"),
     route(Verb::ListKeys, Method::GET, "/api/v1/keys", Function::Gateway, ADMIN, "List the API keys"),
     route(Verb::RevokeKey, Method::DELETE, "/api/v1/keys/{key_id}", Function::Gateway, ADMIN, "Revoke an API key"),
@@ -245,7 +275,9 @@ mod tests {
                 .path
                 .replace("{job_id}", "j%2F1")
                 .replace("{upload_id}", "j%2F1")
-                .replace("{key_id}", "j%2F1");
+                .replace("{key_id}", "j%2F1")
+                .replace("{content_type}", "j%2F1")
+                .replace("{event_id}", "j%2F1");
             for path in [path.clone(), format!("{path}/")] {
                 let found = find(&route.method, &path).unwrap();
                 assert_eq!((found.route.verb, found.route.path), (route.verb, route.path), "{path}");

@@ -3,6 +3,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How long to wait for a job's end.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StatusRequest {
+    /// Answer once the job has ended, else after this many seconds, at most 20. By default 0.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::decode::maybe_whole"
+    )]
+    pub wait_seconds: Option<u64>,
+}
+
 /// Where a job stands. The first nine fields are the original system's.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StatusResponse {
@@ -22,7 +34,8 @@ pub struct StatusResponse {
     pub error_message: Option<String>,
     /// How many retries were spent.
     pub retry_count: u32,
-    /// When it will probably be done, as far as its own progress tells.
+    /// When it will probably be done, by its own progress and by how long jobs of its type and size took lately. Absent
+    /// while neither tells.
     pub estimated_completion: Option<String>,
     /// How far the running or last attempt is, 0 to 100.
     pub percentage: u8,
@@ -44,6 +57,9 @@ pub struct StatusResponse {
     pub ingestion_task_id: String,
     /// What the source is.
     pub content_type: String,
+    /// When to ask again, after a call with `wait_seconds` that did not see the job's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_again_in_seconds: Option<u64>,
 }
 
 /// One attempt.

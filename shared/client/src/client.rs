@@ -92,17 +92,31 @@ impl Client {
 
     /// A GET, without a lease.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.without_body(Method::GET, path).await
+        self.without_body(self.call(Method::GET, path)?, CALL).await
+    }
+
+    /// A GET with the fields of `query` that are there.
+    pub(crate) async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        self.without_body(self.call(Method::GET, path)?.query(query), limit).await
     }
 
     /// A DELETE.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.without_body(Method::DELETE, path).await
+        self.without_body(self.call(Method::DELETE, path)?, CALL).await
     }
 
-    async fn without_body<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
-        let response = self.send(self.call(method, path)?, CALL).await?;
-        answer::json(response, &self.host(), CALL).await
+    async fn without_body<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let response = self.send(request, limit).await?;
+        answer::json(response, &self.host(), limit).await
     }
 
     /// A call with a JSON body.

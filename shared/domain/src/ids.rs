@@ -112,6 +112,24 @@ text_newtype!(
 );
 
 text_newtype!(
+    /// Where a job's end is told. Whether its host may be spoken to is decided when it is.
+    WebhookUrl,
+    "must be an http:// or https:// URL of at most 1000 printable ASCII characters, without a user name, password or fragment",
+    is_webhook_url
+);
+
+fn is_webhook_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    text.len() <= 1000
+        && !authority.is_empty()
+        && !authority.contains('@')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\')
+}
+
+text_newtype!(
     /// What a worker calls itself, as the original's clients do; it proves nothing.
     WorkerId,
     "must be 1 to 255 characters without control characters",

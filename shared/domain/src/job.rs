@@ -1,8 +1,10 @@
 use std::{fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     ContentType, FileName, Inconsistent, JobId, KeyId, LeaseTerms, Limits, MAX_ATTEMPTS, Tenant, Timestamp,
-    TokenHash, WorkerId,
+    TokenHash, WebhookUrl, WorkerId,
 };
 
 /// One conversion, from its creation to its end.
@@ -28,7 +30,7 @@ pub struct Job {
     pub retries: u32,
     /// Returns to the queue that cost no retry, counted over the same span.
     pub free_returns: u32,
-    /// What the running or last attempt said of its progress.
+    /// What the running or last attempt said of its progress. Absent once the job is converted.
     pub progress: Option<Progress>,
     /// True once the ingestion side has taken the job over to convert it locally. Never taken back.
     pub continued_locally: bool,
@@ -53,6 +55,8 @@ pub struct Spec {
     pub priority: Priority,
     /// The hash of the creating request, when it came with an idempotency key.
     pub request_hash: Option<[u8; 32]>,
+    /// Who is told when the job has ended.
+    pub webhook: Option<WebhookUrl>,
 }
 
 /// The caller's options for the converter.
@@ -201,6 +205,11 @@ impl Holder {
             Self::Key(key) => credential.token.is_none() && credential.key == *key,
         }
     }
+
+    /// As [`Holder::is`], for tokens only: one key may hold any number of attempts, a token holds one.
+    pub(crate) fn is_token_of(&self, credential: &Credential) -> bool {
+        matches!(self, Self::Token(_)) && self.is(credential)
+    }
 }
 
 /// An attempt that has ended.
@@ -267,7 +276,8 @@ pub struct ResultRef {
 }
 
 /// The state's name on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Waiting for a worker.
     Pending,

@@ -8,21 +8,27 @@
 
 mod content_type;
 mod error;
+mod event;
 mod ids;
+mod imported;
 mod job;
 mod limits;
 mod name;
+mod run_times;
 mod time;
 mod transitions;
 
 pub use content_type::ContentType;
 pub use error::{Inconsistent, InvalidValue, Refused};
-pub use ids::{JobId, KeyId, Tenant, TokenHash, WorkerId};
+pub use event::{DELIVERY_CLAIM, Delivery, Event, EventId, Facts, Tried};
+pub use ids::{JobId, KeyId, Tenant, TokenHash, WebhookUrl, WorkerId};
+pub use imported::Imported;
 pub use job::{
     Attempt, Credential, Ending, Holder, Job, Outcome, Pending, Priority, Progress, ResultRef, Running,
     Source, Spec, State, Status, TaskOptions, Wait,
 };
 pub use limits::{LeaseTerms, Limits, MAX_ATTEMPTS, MAX_FREE_RETURNS, MAX_RETRIES};
 pub use name::FileName;
-pub use time::{Jitter, Timestamp};
+pub use run_times::{Bucket, RunTimes};
+pub use time::{Day, Jitter, Timestamp};
 pub use transitions::{Renewal, Submission, Submitted};

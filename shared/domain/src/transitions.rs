@@ -90,7 +90,7 @@ impl Job {
     ) -> Result<Renewal, Refused> {
         let Held { mut job, mut running, lapsed } = self.held_by(credential)?;
         if self.run_deadline(&running) <= now {
-            return Err(Refused::RunTimeout);
+            return Err(Refused::RunTimeout { status: self.status() });
         }
         let renewed = match running.terms {
             LeaseTerms::WholeRun => lapsed,
@@ -157,6 +157,8 @@ impl Job {
         let job = match submission {
             Submission::Completed(result) => {
                 let mut job = job.ended(&running, Outcome::Completed, now);
+                // What is done is at 100 %. The rest would only make its record too large for two write units.
+                job.progress = None;
                 job.state = State::Completed { at: now, result };
                 job
             }
@@ -176,13 +178,31 @@ impl Job {
         Ok(Submitted::Accepted(Box::new(job)))
     }
 
-    /// The worker gives the job back, because it is shutting down. It keeps its rank and spends no retry.
+    /// The worker gives the job back, because it is shutting down. It keeps its rank and spends no retry. `None` when
+    /// the same lease has given it back before.
     ///
     /// # Errors
-    /// [`Refused::StaleLease`] when the caller does not hold the job.
-    pub fn release(&self, credential: &Credential, now: Timestamp, jitter: Jitter) -> Result<Self, Refused> {
+    /// [`Refused::StaleLease`] when the caller does not hold the job; [`Refused::RunTimeout`] when the attempt has used up
+    /// its time.
+    pub fn release(
+        &self,
+        credential: &Credential,
+        now: Timestamp,
+        jitter: Jitter,
+    ) -> Result<Option<Self>, Refused> {
+        let again = self
+            .attempts
+            .iter()
+            .any(|attempt| attempt.outcome == Outcome::Released && attempt.holder.is_token_of(credential));
+        if again {
+            return Ok(None);
+        }
         let Held { job, running, .. } = self.held_by(credential)?;
-        Ok(job.ended(&running, Outcome::Released, now).returned_free(now, jitter))
+        // Giving it back must not spare the attempt the retry that its timeout costs.
+        if self.run_deadline(&running) <= now {
+            return Err(Refused::RunTimeout { status: self.status() });
+        }
+        Ok(Some(job.ended(&running, Outcome::Released, now).returned_free(now, jitter)))
     }
 
     /// Time has passed: ends what has run out. `None` when nothing has.
@@ -201,6 +221,12 @@ impl Job {
                     )
                 },
             )),
+            // A claim whose answer may never have arrived is no run that took too long.
+            State::Processing(running)
+                if !running.confirmed && self.due_at().is_some_and(|due| due <= now) =>
+            {
+                Some(self.ended(running, Outcome::NeverHeardOf, now).returned_free(now, jitter))
+            }
             State::Processing(running) if self.run_deadline(running) <= now => {
                 let job = self.ended(running, Outcome::TimedOut, now);
                 Some(if job.is_past_total(now) {
@@ -216,11 +242,9 @@ impl Job {
                     })
                 })
             }
-            State::Processing(running) if running.lease_ends_at <= now => Some(if running.confirmed {
-                self.lease_lapsed(running, now, jitter)
-            } else {
-                self.ended(running, Outcome::NeverHeardOf, now).returned_free(now, jitter)
-            }),
+            State::Processing(running) if running.lease_ends_at <= now => {
+                Some(self.lease_lapsed(running, now, jitter))
+            }
             State::Pending(_)
             | State::Processing(_)
             | State::Completed { .. }
@@ -255,12 +279,23 @@ impl Job {
             | State::Failed { .. }
             | State::Timeout { .. }
             | State::Cancelled { .. } => {
-                return Err(Refused::Ended { status: self.status(), wanted: "cancelled" });
+                return Err(Refused::Ended { status: self.status() });
             }
         };
         job.continued_locally = takeover;
         job.state = State::Cancelled { at: now };
         Ok(job)
+    }
+
+    /// Says whether the job may be deleted with its objects.
+    ///
+    /// # Errors
+    /// [`Refused::NotEnded`] unless it has ended.
+    pub fn may_be_deleted(&self) -> Result<(), Refused> {
+        match self.ending() {
+            Some(_) => Ok(()),
+            None => Err(Refused::NotEnded { status: self.status() }),
+        }
     }
 
     /// A person sends an ended job back to its queue with its retries and limits renewed.
@@ -276,10 +311,10 @@ impl Job {
             }
         }
         if self.continued_locally {
-            return Err(Refused::TakenOver);
+            return Err(Refused::TakenOver { status: self.status() });
         }
         if self.attempts.len() >= MAX_ATTEMPTS {
-            return Err(Refused::TooManyAttempts(MAX_ATTEMPTS));
+            return Err(Refused::TooManyAttempts { status: self.status(), most: MAX_ATTEMPTS });
         }
         let mut job = self.changed(now);
         // A clock set back must not open the job before it was created.
@@ -293,7 +328,12 @@ impl Job {
 
     /// Shows that `credential` holds the job: its attempt runs, or has lapsed and nobody has taken the job since.
     fn held_by(&self, credential: &Credential) -> Result<Held, Refused> {
-        let stale = Refused::StaleLease { status: self.status() };
+        let stale = match (credential.token, self.running()) {
+            (None, Some(Running { holder: Holder::Token(_), .. })) => {
+                Refused::NoLeaseToken { status: self.status() }
+            }
+            _ => Refused::StaleLease { status: self.status() },
+        };
         if let Some(running) = self.running() {
             let held = Held { job: self.clone(), running: running.clone(), lapsed: false };
             return if running.holder.is(credential) { Ok(held) } else { Err(stale) };
@@ -302,14 +342,12 @@ impl Job {
         let last =
             self.attempts.last().filter(|attempt| attempt.holder.is(credential)).ok_or(stale.clone())?;
         let retries_spent = match last.outcome {
-            Outcome::Lapsed => 1,
+            Outcome::Lapsed | Outcome::TimedOut => 1,
             // Beyond the free returns it spent a retry too, and only then the job waits for a backoff.
             Outcome::NeverHeardOf => u32::from(pending.wait == Wait::Backoff),
-            Outcome::Completed
-            | Outcome::Failed { .. }
-            | Outcome::TimedOut
-            | Outcome::Released
-            | Outcome::Cancelled => return Err(stale),
+            Outcome::Completed | Outcome::Failed { .. } | Outcome::Released | Outcome::Cancelled => {
+                return Err(stale);
+            }
         };
         let running = Running {
             worker: last.worker.clone(),
@@ -339,8 +377,12 @@ impl Job {
         match (&attempt.outcome, success) {
             (Outcome::Completed, true) => Some(Ok(Status::Completed)),
             (Outcome::Failed { then, .. }, false) => Some(Ok(*then)),
-            (Outcome::Completed, false) => Some(Err(Refused::OtherOutcome { first: "completed" })),
-            (Outcome::Failed { .. }, true) => Some(Err(Refused::OtherOutcome { first: "failed" })),
+            (Outcome::Completed, false) => {
+                Some(Err(Refused::OtherOutcome { status: self.status(), first: "completed" }))
+            }
+            (Outcome::Failed { .. }, true) => {
+                Some(Err(Refused::OtherOutcome { status: self.status(), first: "failed" }))
+            }
             (
                 Outcome::TimedOut
                 | Outcome::Lapsed
@@ -370,9 +412,13 @@ impl Job {
         job
     }
 
-    /// The first lapse of a job is taken over at once; later ones wait, as failures do.
+    /// The first lapse since the job was created or retried by hand is taken over at once; later ones wait, as failures
+    /// do.
     fn lease_lapsed(&self, running: &Running, now: Timestamp, jitter: Jitter) -> Self {
-        let first = !self.attempts.iter().any(|attempt| attempt.outcome == Outcome::Lapsed);
+        let first = !self
+            .attempts
+            .iter()
+            .any(|attempt| attempt.outcome == Outcome::Lapsed && attempt.started_at >= self.opened_at);
         let mut job = self.ended(running, Outcome::Lapsed, now).retried_or_timed_out(now, jitter, |_| {
             format!("worker {} stopped reporting and its lease ended", running.worker)
         });

@@ -8,8 +8,8 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
-    Jitter, Job, LeaseTerms, Limits, MAX_ATTEMPTS, MAX_FREE_RETURNS, Outcome, Pending, Priority, Progress,
-    Refused, State, Status, Submission, Submitted, Timestamp, Wait,
+    Holder, Jitter, Job, LeaseTerms, Limits, MAX_ATTEMPTS, MAX_FREE_RETURNS, Outcome, Pending, Priority,
+    Progress, Refused, State, Status, Submission, Submitted, Timestamp, Wait,
 };
 use proptest::{
     prelude::*,
@@ -67,7 +67,10 @@ fn the_histories_reach_every_state_every_end_of_an_attempt_and_every_refusal() {
         "lapsed and went on",
         "only progress",
         "repeated",
+        "timed out and was submitted late",
+        "released again",
         "refused StaleLease",
+        "refused NoLeaseToken",
         "refused RunTimeout",
         "refused OtherOutcome",
         "refused NotDue",
@@ -380,19 +383,18 @@ impl World {
     /// Only the holder changes the job, the holder is not turned away, and a submission keeps its first answer.
     fn check_call(&mut self, worker: &Worker, call: &Call, effect: &Effect) -> Result<(), TestCaseError> {
         let job = self.job.clone();
-        let answer = self.claim_of(worker).and_then(|claim| claim.answer);
         let native = worker.credential.token.is_some();
         let last = self.granted.last().is_some_and(|last| last.worker.credential == worker.credential);
         let holds = last
             && match job.status() {
                 Status::Processing => true,
-                Status::Pending => lapsed(&job),
+                Status::Pending => ended_by_time(&job),
                 Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => false,
             };
 
         let accepted = matches!(effect, Effect::Changed(_) | Effect::OnlyProgress(_));
-        let may_be_late =
-            matches!(call, Call::Heartbeat(_)) && *effect == Effect::Refused(Refused::RunTimeout);
+        let may_be_late = matches!(call, Call::Heartbeat(_))
+            && *effect == Effect::Refused(Refused::RunTimeout { status: job.status() });
         prop_assert_eq!(
             accepted || (holds && may_be_late),
             holds,
@@ -402,22 +404,52 @@ impl World {
 
         prop_assert_eq!(job.holds(&worker.credential).is_ok(), holds);
 
-        let Call::Submit(verdict) = call else {
-            prop_assert!(!matches!(effect, Effect::Repeated(_)));
-            return Ok(());
-        };
+        // Without a token nobody holds what a token holds, and is told which of both is missing.
+        let by_token = job.running().is_some_and(|running| matches!(running.holder, Holder::Token(_)));
+        let stale = Effect::Refused(if by_token && !native {
+            Refused::NoLeaseToken { status: job.status() }
+        } else {
+            Refused::StaleLease { status: job.status() }
+        });
+        match call {
+            Call::Submit(verdict) => self.check_submission(worker, verdict, effect, holds, &stale),
+            Call::Release if !holds && native && released_by(&job, worker) => {
+                prop_assert_eq!(effect, &Effect::Nothing);
+                self.seen.insert("released again".to_owned());
+                Ok(())
+            }
+            Call::Release | Call::Heartbeat(_) => {
+                prop_assert!(holds || *effect == stale, "{:?}", effect);
+                prop_assert!(!matches!(effect, Effect::Repeated(_) | Effect::Nothing));
+                Ok(())
+            }
+        }
+    }
+
+    fn check_submission(
+        &mut self,
+        worker: &Worker,
+        verdict: &Verdict,
+        effect: &Effect,
+        holds: bool,
+        stale: &Effect,
+    ) -> Result<(), TestCaseError> {
+        let job = self.job.clone();
+        let answer = self.claim_of(worker).and_then(|claim| claim.answer);
+        let native = worker.credential.token.is_some();
         let success = matches!(verdict, Verdict::Completed);
         let expected = answer.filter(|_| !holds).map(|(first, status)| match (first, success) {
             (true, true) | (false, false) => Effect::Repeated(status),
-            (true, false) => Effect::Refused(Refused::OtherOutcome { first: "completed" }),
-            (false, true) => Effect::Refused(Refused::OtherOutcome { first: "failed" }),
+            (true, false) => {
+                Effect::Refused(Refused::OtherOutcome { status: job.status(), first: "completed" })
+            }
+            (false, true) => Effect::Refused(Refused::OtherOutcome { status: job.status(), first: "failed" }),
         });
-        let stale = Effect::Refused(Refused::StaleLease { status: job.status() });
         match expected {
             Some(expected) if native => prop_assert_eq!(effect, &expected),
             // Of the attempts of one key only the last ended one can be told.
-            Some(expected) => prop_assert!(*effect == expected || *effect == stale, "{:?}", effect),
-            None => prop_assert!(holds || *effect == stale, "{:?}", effect),
+            Some(expected) => prop_assert!(*effect == expected || effect == stale, "{:?}", effect),
+            None => prop_assert!(holds || effect == stale, "{:?}", effect),
         }
         let foretold = match effect {
             Effect::Changed(_) | Effect::OnlyProgress(_) | Effect::Nothing => Ok(None),
@@ -434,11 +466,17 @@ impl World {
                 if let Some(attempt) = after.attempts.last() {
                     self.seen.insert(format!("attempt {}", variant(&attempt.outcome)));
                 }
-                if lapsed(&self.job)
+                if ended_by_time(&self.job)
                     && after.running().is_some()
                     && after.attempts.len() < self.job.attempts.len()
                 {
                     self.seen.insert("lapsed and went on".to_owned());
+                }
+                if self.job.attempts.last().is_some_and(|last| last.outcome == Outcome::TimedOut)
+                    && after.status() == Status::Completed
+                    && after.attempts.len() == self.job.attempts.len()
+                {
+                    self.seen.insert("timed out and was submitted late".to_owned());
                 }
                 match &after.state {
                     State::Pending(pending) => format!("Pending {:?}", pending.wait),
@@ -485,7 +523,8 @@ fn effect(job: &Job, event: &Event, now: Timestamp) -> Effect {
             })
         }
         Event::Call(worker, Call::Release) => {
-            job.release(&worker.credential, now, half()).map(Effect::Changed)
+            let released = job.release(&worker.credential, now, half());
+            released.map(|released| released.map_or(Effect::Nothing, Effect::Changed))
         }
         Event::Lapse => Ok(job.lapse(now, half()).map_or(Effect::Nothing, Effect::Changed)),
         Event::Cancel { takeover } => job.cancel(*takeover, now).map(Effect::Changed),
@@ -494,9 +533,17 @@ fn effect(job: &Job, event: &Event, now: Timestamp) -> Effect {
     .unwrap_or_else(Effect::Refused)
 }
 
-/// The last attempt ended by silence, so that its worker may still be at it.
-fn lapsed(job: &Job) -> bool {
-    job.attempts.last().is_some_and(|last| matches!(last.outcome, Outcome::Lapsed | Outcome::NeverHeardOf))
+/// The last attempt ended because time passed, so that its worker may still be at it.
+fn ended_by_time(job: &Job) -> bool {
+    job.attempts.last().is_some_and(|last| {
+        matches!(last.outcome, Outcome::Lapsed | Outcome::NeverHeardOf | Outcome::TimedOut)
+    })
+}
+
+fn released_by(job: &Job, worker: &Worker) -> bool {
+    job.attempts
+        .iter()
+        .any(|attempt| attempt.outcome == Outcome::Released && attempt.holder.is(&worker.credential))
 }
 
 /// The name of an enum's variant.
@@ -582,7 +629,8 @@ fn check_lapse(job: &Job, now: Timestamp) -> Result<(), TestCaseError> {
 
 /// A job hangs in no state: when nobody touches it any more, time alone ends it.
 fn check_end_when_left_alone(mut job: Job) -> Result<(), TestCaseError> {
-    for _ in 0..2 {
+    // Three times at most: a claim that was never heard of goes back to the queue first.
+    for _ in 0..3 {
         if let Some(deadline) = job.deadline() {
             let ended = job.lapse(deadline, half());
             prop_assert!(ended.is_some(), "nothing happens at the deadline of {:?}", job);

@@ -61,23 +61,38 @@ fn progress_stays_until_the_worker_says_something_else_or_another_attempt_begins
     let told = claimed.heartbeat(&worker.credential, Some(percent(40)), at(1)).unwrap().job;
     let silent = alive(&told, &worker, at(2));
     assert_eq!(silent.progress, Some(percent(40)));
-    let released = silent.release(&worker.credential, at(3), half()).unwrap();
+    let released = released(&silent, &worker, at(3));
     assert_eq!(released.progress, Some(percent(40)));
     assert_eq!(Worker::native(2).claim(&released, at(4)).unwrap().progress, None);
 }
 
 #[test]
-fn an_attempt_past_its_run_timeout_cannot_go_on_but_its_result_counts_until_the_attempt_is_ended() {
+fn an_attempt_past_its_run_timeout_cannot_go_on_but_its_result_counts() {
     let worker = Worker::native(1);
     let job = worker.claim(&new_job(), at(0)).unwrap();
-    assert_eq!(job.heartbeat(&worker.credential, None, at(600)), Err(Refused::RunTimeout));
+    assert_eq!(job.heartbeat(&worker.credential, None, at(600)), Err(run_timeout(Status::Processing)));
     assert_eq!(completed(&job, &worker, at(600)).status(), Status::Completed);
-    let ended = job.lapse(at(600), half()).unwrap();
-    assert_eq!(ended.attempts[0].outcome, Outcome::TimedOut);
-    assert_eq!(
-        ended.may_submit(&worker.credential, true),
-        Err(Refused::StaleLease { status: Status::Pending })
-    );
+}
+
+#[test]
+fn a_result_that_comes_after_the_run_timeout_counts_while_nobody_took_the_job_and_gives_the_retry_back() {
+    let (late, other) = (Worker::native(1), Worker::native(2));
+    let running = alive(&late.claim(&new_job(), at(0)).unwrap(), &late, at(590));
+    let ended = running.lapse(at(600), half()).unwrap();
+    assert_eq!((&ended.attempts[0].outcome, ended.retries), (&Outcome::TimedOut, 1));
+
+    assert_eq!(ended.holds(&late.credential), Ok(()));
+    assert_eq!(ended.may_submit(&late.credential, true), Ok(None));
+    let done = completed(&ended, &late, at(601));
+    assert_eq!((done.status(), done.attempt_number(), done.retries), (Status::Completed, 1, 0));
+    let failed = submitted(&ended, &late, failure(true), at(601));
+    assert_eq!((waits(&failed).since, failed.retries), (at(616), 1));
+
+    assert_eq!(ended.heartbeat(&late.credential, None, at(601)), Err(run_timeout(Status::Pending)));
+    assert_stale(&other.claim(&ended, at(615)).unwrap(), &late, at(616));
+    let exhausted = Job { retries: 3, ..running }.lapse(at(600), half()).unwrap();
+    assert_eq!(exhausted.status(), Status::Timeout);
+    assert_stale(&exhausted, &late, at(601));
 }
 
 #[test]
@@ -121,8 +136,18 @@ fn a_native_attempt_is_its_tokens_alone_under_whatever_key() {
     let mut under_another_key = worker.clone();
     under_another_key.credential.key = "rotated".parse().unwrap();
     assert!(job.heartbeat(&under_another_key.credential, None, at(1)).is_ok());
-    assert_stale(&job, &Worker::legacy("k"), at(1));
     assert_stale(&job, &Worker::native(2), at(1));
+}
+
+#[test]
+fn who_forgets_the_token_of_a_lease_is_told_so_as_long_as_the_lease_runs() {
+    let (worker, forgetful) = (Worker::native(1), Worker::legacy("k"));
+    let job = worker.claim(&new_job(), at(0)).unwrap();
+    let forgotten = Refused::NoLeaseToken { status: Status::Processing };
+    assert_refused(&job, &forgetful, at(1), &forgotten);
+    assert_stale(&released(&job, &worker, at(1)), &forgetful, at(2));
+    assert_stale(&completed(&job, &worker, at(1)), &forgetful, at(2));
+    assert_stale(&Worker::legacy("another").claim(&new_job(), at(0)).unwrap(), &forgetful, at(1));
 }
 
 // ---- Late workers ----
@@ -156,7 +181,7 @@ fn a_lapsed_worker_cannot_go_on_past_its_run_timeout() {
     let mut job = new_job();
     job.spec.limits.queue = Duration::from_secs(10_000);
     let lapsed = lapse_of(&worker, &job, at(0));
-    assert_eq!(lapsed.heartbeat(&worker.credential, None, at(600)), Err(Refused::RunTimeout));
+    assert_eq!(lapsed.heartbeat(&worker.credential, None, at(600)), Err(run_timeout(Status::Pending)));
 }
 
 #[test]
@@ -164,7 +189,7 @@ fn a_lapsed_worker_is_refused_everything_once_another_took_the_job() {
     let (late, other) = (Worker::native(1), Worker::native(2));
     let taken = other.claim(&lapse_of(&late, &new_job(), at(0)), at(70)).unwrap();
     assert_stale(&taken, &late, at(71));
-    assert_stale(&taken.release(&other.credential, at(72), half()).unwrap(), &late, at(73));
+    assert_stale(&released(&taken, &other, at(72)), &late, at(73));
     assert_stale(&completed(&taken, &other, at(72)), &late, at(73));
 }
 
@@ -217,6 +242,17 @@ fn the_first_lapse_is_taken_over_at_once_and_later_ones_after_a_backoff() {
 }
 
 #[test]
+fn the_first_lapse_after_a_retry_by_hand_is_taken_over_at_once_again() {
+    let mut job = new_job();
+    job.spec.limits.max_retries = 1;
+    let first = lapse_of(&Worker::native(1), &job, at(0));
+    let ended = lapse_of(&Worker::native(2), &first, at(60));
+    assert_eq!(ended.status(), Status::Timeout);
+    let again = lapse_of(&Worker::native(3), &ended.retry(at(200)).unwrap(), at(200));
+    assert_eq!((waits(&again), again.retries), (Pending { since: at(260), wait: Wait::Turn }, 1));
+}
+
+#[test]
 fn the_first_lapse_comes_back_at_once_also_after_a_failure() {
     let failed = failed(&Worker::native(1).claim(&new_job(), at(0)).unwrap(), &Worker::native(1), at(1));
     let lapsed = lapse_of(&Worker::native(2), &failed, at(16));
@@ -233,6 +269,34 @@ fn a_lapse_without_any_sign_of_life_costs_no_retry() {
 }
 
 #[test]
+fn a_claim_that_nobody_heard_of_ran_into_no_timeout_however_late_that_is_noticed() {
+    let worker = Worker::native(1);
+    let claimed = worker.claim(&new_job(), at(0)).unwrap();
+    for late in [600, 10_000] {
+        let job = claimed.lapse(at(late), half()).unwrap();
+        assert_eq!(job.attempts[0].outcome, Outcome::NeverHeardOf);
+        assert_eq!((waits(&job), job.retries), (Pending { since: at(late), wait: Wait::Turn }, 0));
+    }
+    let past_its_total = worker.claim(&with_total(250), at(0)).unwrap().lapse(at(250), half()).unwrap();
+    assert_eq!((past_its_total.status(), past_its_total.deadline()), (Status::Pending, Some(at(250))));
+    assert_eq!(error(&past_its_total.lapse(at(250), half()).unwrap()), TOTAL_250);
+}
+
+#[test]
+fn a_claim_that_nobody_heard_of_is_given_back_once_its_run_is_over_where_that_is_before_the_lease_ends() {
+    let worker = Worker::native(1);
+    let mut job = new_job();
+    job.spec.limits.run = Duration::from_secs(10);
+    let claimed = worker.claim(&job, at(0)).unwrap();
+    assert_eq!((claimed.due_at(), lease_end(&claimed)), (Some(at(10)), at(20)));
+    for late in [10, 20] {
+        assert_eq!(claimed.lapse(at(late), half()).unwrap().attempts[0].outcome, Outcome::NeverHeardOf);
+    }
+    let heard = alive(&claimed, &worker, at(9));
+    assert_eq!(heard.lapse(at(10), half()).unwrap().attempts[0].outcome, Outcome::TimedOut);
+}
+
+#[test]
 fn the_lapse_after_one_that_was_never_heard_of_is_still_the_first() {
     let unheard = Worker::native(1).claim(&new_job(), at(0)).unwrap().lapse(at(20), half()).unwrap();
     let lapsed = lapse_of(&Worker::native(2), &unheard, at(30));
@@ -241,10 +305,10 @@ fn the_lapse_after_one_that_was_never_heard_of_is_still_the_first() {
 
 #[test]
 fn a_release_is_free_20_times_and_then_costs_retries_like_a_failure() {
-    let worker = Worker::native(1);
     let release = |job: &Job, now| {
+        let worker = Worker::native(u16::try_from(job.attempt_number()).unwrap());
         let claimed = worker.claim(job, now).unwrap();
-        claimed.release(&worker.credential, now, Jitter::new(0.0)).unwrap()
+        claimed.release(&worker.credential, now, Jitter::new(0.0)).unwrap().unwrap()
     };
     let mut job = new_job();
     for time in 1..=MAX_FREE_RETURNS {
@@ -263,11 +327,32 @@ fn a_release_is_free_20_times_and_then_costs_retries_like_a_failure() {
 }
 
 #[test]
+fn a_release_under_a_token_is_one_release_however_often_it_is_sent_and_whatever_became_of_the_job_since() {
+    let (first, second) = (Worker::native(1), Worker::native(2));
+    let waiting = released(&first.claim(&new_job(), at(0)).unwrap(), &first, at(1));
+    let running = second.claim(&waiting, at(2)).unwrap();
+    let done = completed(&running, &second, at(3));
+    for job in [&waiting, &running, &done] {
+        assert_eq!(job.release(&first.credential, at(4), half()), Ok(None), "{}", job.status());
+    }
+    assert_eq!(done.release(&second.credential, at(4), half()), Err(stale_lease(Status::Completed)));
+}
+
+#[test]
+fn a_release_without_a_token_cannot_be_told_from_that_of_another_attempt_under_the_same_key() {
+    let legacy = Worker::legacy("k");
+    let waiting = released(&legacy.claim(&new_job(), at(0)).unwrap(), &legacy, at(1));
+    assert_eq!(waiting.release(&legacy.credential, at(2), half()), Err(stale_lease(Status::Pending)));
+    let again = released(&legacy.claim(&waiting, at(2)).unwrap(), &legacy, at(3));
+    assert_eq!((again.attempts.len(), again.free_returns), (2, 2));
+}
+
+#[test]
 fn releases_and_claims_never_heard_of_share_the_20_free_returns() {
     let worker = Worker::native(1);
     let mut job = new_job();
     job.free_returns = MAX_FREE_RETURNS - 1;
-    let released = worker.claim(&job, at(0)).unwrap().release(&worker.credential, at(1), half()).unwrap();
+    let released = released(&worker.claim(&job, at(0)).unwrap(), &worker, at(1));
     let unheard = worker.claim(&released, at(1)).unwrap().lapse(at(21), half()).unwrap();
     assert_eq!((unheard.retries, unheard.free_returns), (1, MAX_FREE_RETURNS));
 }
@@ -323,7 +408,8 @@ fn a_run_past_its_timeout_comes_back_after_a_backoff_until_no_retry_is_left() {
     job.spec.limits.max_retries = 1;
     let first = alive(&worker.claim(&job, at(0)).unwrap(), &worker, at(590)).lapse(at(600), half()).unwrap();
     assert_eq!((waits(&first), first.retries), (Pending { since: at(615), wait: Wait::Backoff }, 1));
-    let second = worker.claim(&first, at(615)).unwrap().lapse(at(1215), half()).unwrap();
+    let second =
+        alive(&worker.claim(&first, at(615)).unwrap(), &worker, at(616)).lapse(at(1215), half()).unwrap();
     assert_eq!(second.status(), Status::Timeout);
     assert_eq!(
         error(&second),
@@ -338,7 +424,7 @@ fn a_repeated_success_gets_its_first_answer_and_a_failure_after_it_is_refused() 
     let worker = Worker::native(1);
     let job = completed(&worker.claim(&new_job(), at(0)).unwrap(), &worker, at(1));
     assert_eq!(submit(&job, &worker, success("other"), at(2)), Ok(Submitted::Repeated(Status::Completed)));
-    let refused = Refused::OtherOutcome { first: "completed" };
+    let refused = Refused::OtherOutcome { status: Status::Completed, first: "completed" };
     assert_eq!(submit(&job, &worker, failure(true), at(2)), Err(refused));
 }
 
@@ -353,7 +439,8 @@ fn a_repeated_failure_gets_its_first_answer_whatever_became_of_the_job_since() {
         let (status, submit) = (job.status(), |submission| submit(&job, &first, submission, at(18)));
         assert_eq!(submit(failure(true)), Ok(Submitted::Repeated(Status::Pending)), "{status}");
         assert_eq!(submit(failure(false)), Ok(Submitted::Repeated(Status::Pending)), "{status}");
-        assert_eq!(submit(success("r")), Err(Refused::OtherOutcome { first: "failed" }), "{status}");
+        let refused = Refused::OtherOutcome { status, first: "failed" };
+        assert_eq!(submit(success("r")), Err(refused), "{status}");
     }
 }
 
@@ -407,8 +494,7 @@ fn the_queue_timeout_counts_anew_from_the_end_of_a_backoff_and_from_a_return() {
     let worker = Worker::native(1);
     let claimed = worker.claim(&new_job(), at(200)).unwrap();
     assert_eq!(failed(&claimed, &worker, at(250)).deadline(), Some(at(565)));
-    let released = claimed.release(&worker.credential, at(250), half()).unwrap();
-    assert_eq!(released.deadline(), Some(at(550)));
+    assert_eq!(released(&claimed, &worker, at(250)).deadline(), Some(at(550)));
 }
 
 #[test]
@@ -427,7 +513,7 @@ fn the_total_timeout_ends_a_job_that_runs_whatever_retries_are_left() {
     let worker = Worker::native(1);
     let job = alive(&worker.claim(&with_total(250), at(100)).unwrap(), &worker, at(240));
     assert_eq!((job.deadline(), job.due_at()), (Some(at(250)), Some(at(250))));
-    assert_eq!(job.heartbeat(&worker.credential, None, at(250)), Err(Refused::RunTimeout));
+    assert_eq!(job.heartbeat(&worker.credential, None, at(250)), Err(run_timeout(Status::Processing)));
     let ended = job.lapse(at(250), half()).unwrap();
     assert_eq!((ended.status(), error(&ended)), (Status::Timeout, TOTAL_250));
     assert_eq!(ended.attempts[0].outcome, Outcome::TimedOut);
@@ -439,7 +525,7 @@ fn nothing_is_retried_past_the_total_timeout() {
     let job = worker.claim(&with_total(250), at(100)).unwrap();
     assert_eq!(failed(&job, &worker, at(249)).status(), Status::Pending);
     assert_eq!(failed(&job, &worker, at(250)).status(), Status::Failed);
-    let released = job.release(&worker.credential, at(250), half()).unwrap();
+    let released = released(&job, &worker, at(250));
     assert_eq!(error(&released.lapse(at(250), half()).unwrap()), TOTAL_250);
 }
 
@@ -480,12 +566,13 @@ fn only_a_failed_timed_out_or_cancelled_job_is_retried_by_hand() {
 fn a_takeover_is_remembered_for_good_in_every_state_but_completed() {
     for (status, job) in one_of_each_status() {
         if status == Status::Completed {
-            assert_eq!(job.cancel(true, at(500)), Err(Refused::Ended { status, wanted: "cancelled" }));
+            assert_eq!(job.cancel(true, at(500)), Err(Refused::Ended { status }));
             continue;
         }
         let taken = job.cancel(true, at(500)).unwrap();
         assert!(taken.continued_locally && taken.ending().is_some(), "{status}");
-        assert_eq!(taken.retry(at(501)), Err(Refused::TakenOver), "{status}");
+        let refused = Refused::TakenOver { status: taken.status() };
+        assert_eq!(taken.retry(at(501)), Err(refused), "{status}");
         for takeover in [false, true] {
             let later = taken.cancel(takeover, at(502)).unwrap_or_else(|_| taken.clone());
             assert!(later.continued_locally, "{status}");
@@ -504,7 +591,7 @@ fn cancelling_what_is_cancelled_changes_nothing_and_other_ends_stay_as_they_are(
             }
             Status::Cancelled => assert_eq!(cancelled, Ok(job)),
             Status::Completed | Status::Failed | Status::Timeout => {
-                assert_eq!(cancelled, Err(Refused::Ended { status, wanted: "cancelled" }));
+                assert_eq!(cancelled, Err(Refused::Ended { status }));
             }
         }
     }
@@ -531,6 +618,15 @@ fn a_takeover_leaves_a_failed_job_its_own_end() {
     assert_eq!(taken.state, failed.state);
 }
 
+#[test]
+fn only_a_job_that_has_ended_may_be_deleted() {
+    for (status, job) in one_of_each_status() {
+        let live = matches!(status, Status::Pending | Status::Processing);
+        let expected = if live { Err(Refused::NotEnded { status }) } else { Ok(()) };
+        assert_eq!(job.may_be_deleted(), expected);
+    }
+}
+
 // ---- The queue, and what the caller is told ----
 
 #[test]
@@ -541,8 +637,7 @@ fn a_job_that_comes_back_keeps_its_rank() {
     assert_eq!((job.rank(), job.due_at()), (at(0), Some(at(0))));
     let lapsed = lapse_of(&first, &job, at(0));
     assert_eq!(lapsed.due_at(), Some(at(0)));
-    let released =
-        second.claim(&lapsed, at(61)).unwrap().release(&second.credential, at(62), half()).unwrap();
+    let released = released(&second.claim(&lapsed, at(61)).unwrap(), &second, at(62));
     assert_eq!(released.due_at(), Some(at(0)));
     let cancelled = released.cancel(false, at(63)).unwrap();
     assert_eq!((cancelled.rank(), cancelled.due_at()), (at(0), None));
@@ -594,19 +689,21 @@ fn the_last_attempt_a_job_can_have_ends_it_however_it_ends() {
     job.spec.limits.max_retries = 20;
     job.attempts = vec![released_attempt(); MAX_ATTEMPTS - 1];
     let last = worker.claim(&job, at(0)).unwrap();
+    let heard = alive(&last, &worker, at(0));
     assert_eq!((last.attempt_number(), last.check()), (MAX_ATTEMPTS, Ok(())));
     let ends = [
         ("failed", failed(&last, &worker, at(1))),
-        ("released", last.release(&worker.credential, at(1), half()).unwrap()),
+        ("released", released(&last, &worker, at(1))),
         ("never heard of", last.lapse(at(20), half()).unwrap()),
-        ("lapsed", alive(&last, &worker, at(0)).lapse(at(60), half()).unwrap()),
-        ("timed out", last.lapse(at(600), half()).unwrap()),
+        ("lapsed", heard.lapse(at(60), half()).unwrap()),
+        ("timed out", heard.lapse(at(600), half()).unwrap()),
     ];
     for (how, job) in ends {
         assert!(job.ending().is_some(), "{how}: {}", job.status());
         assert_eq!(job.attempt_number(), MAX_ATTEMPTS, "{how}");
         assert_eq!(job.check(), Ok(()), "{how}");
-        assert_eq!(job.retry(at(700)), Err(Refused::TooManyAttempts(MAX_ATTEMPTS)), "{how}");
+        let refused = Refused::TooManyAttempts { status: job.status(), most: MAX_ATTEMPTS };
+        assert_eq!(job.retry(at(700)), Err(refused), "{how}");
     }
 }
 
@@ -631,7 +728,7 @@ fn a_lease_outlasts_a_clock_set_back() {
 // ---- Texts ----
 
 #[test]
-fn every_refusal_is_a_sentence_that_names_what_the_job_is() {
+fn every_refusal_names_what_the_job_is_and_what_the_caller_may_do() {
     let status = Status::Cancelled;
     let texts = [
         (
@@ -639,30 +736,46 @@ fn every_refusal_is_a_sentence_that_names_what_the_job_is() {
             "this attempt no longer holds the job, which is cancelled; stop working on it and discard its result",
         ),
         (
-            Refused::RunTimeout,
-            "this attempt has run past its timeout; stop working on it and discard its result",
+            Refused::NoLeaseToken { status: Status::Processing },
+            "the job is processing under a lease that the header Lease-Token proves, and the call came without it; send the lease_token of the poll's answer",
         ),
         (
-            Refused::OtherOutcome { first: "failed" },
-            "this attempt was already reported as failed; the first report counts",
+            Refused::RunTimeout { status: Status::Pending },
+            "this attempt has run past its timeout and the job is pending; submit a result that is finished, else stop working on it",
         ),
-        (Refused::NotDue { status }, "the job is cancelled and not due for a worker"),
         (
-            Refused::Ended { status: Status::Completed, wanted: "cancelled" },
-            "the job is completed and cannot be cancelled any more",
+            Refused::OtherOutcome { status: Status::Pending, first: "failed" },
+            "this attempt was already reported as failed and the job is pending; the first report counts, forget the job",
+        ),
+        (Refused::NotDue { status }, "the job is cancelled and not due for a worker; poll for another"),
+        (
+            Refused::Ended { status: Status::Completed },
+            "the job is completed and cannot be cancelled any more; its result can be fetched",
+        ),
+        (
+            Refused::Ended { status: Status::Failed },
+            "the job is failed and cannot be cancelled any more; retry it, or cancel it with `takeover` to convert locally",
         ),
         (
             Refused::NotRetryable { status: Status::Processing },
-            "the job is processing; only a failed, timed-out or cancelled job can be retried",
+            "the job is processing; only a failed, timed-out or cancelled job can be retried; cancel it first, or wait for its end",
         ),
-        (Refused::TakenOver, "the caller took this job over and converted it locally; it cannot be retried"),
         (
-            Refused::TooManyAttempts(100),
-            "the job has had 100 attempts, the most a job can have; create a new job",
+            Refused::TakenOver { status },
+            "the job is cancelled, and the caller took it over and converted it locally; it cannot be retried, create a new job instead",
+        ),
+        (
+            Refused::TooManyAttempts { status: Status::Failed, most: 100 },
+            "the job is failed after 100 attempts, the most a job can have; create a new job",
+        ),
+        (
+            Refused::NotEnded { status: Status::Pending },
+            "the job is pending; cancel it first, then delete it",
         ),
     ];
     for (refused, text) in texts {
         assert_eq!(refused.to_string(), text);
+        assert!(text.contains(refused.status().as_str()), "{text}");
     }
 }
 
@@ -724,14 +837,31 @@ fn lapse_of(worker: &Worker, job: &Job, now: Timestamp) -> Job {
     claimed.lapse(now.plus(Duration::from_secs(60)), half()).unwrap()
 }
 
-/// Every call that proves a lease is refused, and the refusal names what the job is.
+/// The job after its worker gave it back.
+fn released(job: &Job, worker: &Worker, now: Timestamp) -> Job {
+    job.release(&worker.credential, now, half()).unwrap().unwrap()
+}
+
+/// Every call that proves a lease is refused as stale, and the refusal names what the job is.
 fn assert_stale(job: &Job, worker: &Worker, now: Timestamp) {
-    let (stale, credential) = (Refused::StaleLease { status: job.status() }, &worker.credential);
-    assert_eq!(job.holds(credential), Err(stale.clone()));
-    assert_eq!(job.heartbeat(credential, None, now), Err(stale.clone()));
-    assert_eq!(submit(job, worker, success("late"), now), Err(stale.clone()));
-    assert_eq!(submit(job, worker, failure(true), now), Err(stale.clone()));
-    assert_eq!(job.release(credential, now, half()), Err(stale));
+    assert_refused(job, worker, now, &stale_lease(job.status()));
+}
+
+fn assert_refused(job: &Job, worker: &Worker, now: Timestamp, refused: &Refused) {
+    let (refused, credential) = (refused.clone(), &worker.credential);
+    assert_eq!(job.holds(credential), Err(refused.clone()));
+    assert_eq!(job.heartbeat(credential, None, now), Err(refused.clone()));
+    assert_eq!(submit(job, worker, success("late"), now), Err(refused.clone()));
+    assert_eq!(submit(job, worker, failure(true), now), Err(refused.clone()));
+    assert_eq!(job.release(credential, now, half()), Err(refused));
+}
+
+fn stale_lease(status: Status) -> Refused {
+    Refused::StaleLease { status }
+}
+
+fn run_timeout(status: Status) -> Refused {
+    Refused::RunTimeout { status }
 }
 
 fn waits(job: &Job) -> Pending {

@@ -40,6 +40,10 @@ listed! {
         PendingLapsed,
         /// The first attempt was never heard of, and nobody took the job since.
         PendingNeverHeardOf,
+        /// The confirmed first attempt ran past its timeout; the backoff lasts until 616 s.
+        PendingTimedOut,
+        /// The first attempt was given back, and nobody took the job since.
+        PendingReleased,
         /// Claimed, no sign of life yet.
         Unconfirmed,
         /// Claimed, with a sign of life; 52 of 60 s of the lease are left.
@@ -196,12 +200,47 @@ fn expected(situation: Situation, event: Event) -> &'static str {
             CancelTakeover => "cancelled, taken over",
             RetryByHand => "refused: not retryable",
         },
+        Situation::PendingTimedOut => match event {
+            ClaimNative => "refused: not due",
+            ClaimLegacy => "refused: not due",
+            HeartbeatByHolder => "refused: run timeout",
+            HeartbeatByStranger => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: stale lease",
+            SubmitCompleted => "#1 completed: completed, -1 retry",
+            SubmitFailed => "#1 failed: pending in 15 s",
+            SubmitFailedNotRetryable => "#1 failed: failed, -1 retry",
+            // The only retry was spent on the timeout, which did not happen after all.
+            SubmitFailedNoRetryLeft => "#1 failed: pending in 15 s",
+            Release => "#1 released: pending at once, -1 retry, +1 free return",
+            Lapse => "nothing",
+            LapseNoRetryLeft => "nothing",
+            Cancel => "cancelled",
+            CancelTakeover => "cancelled, taken over",
+            RetryByHand => "refused: not retryable",
+        },
+        Situation::PendingReleased => match event {
+            ClaimNative => "processing #2, unconfirmed, lease 20 s",
+            ClaimLegacy => "processing #2, lease 600 s",
+            HeartbeatByHolder => "refused: stale lease",
+            HeartbeatByStranger => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: stale lease",
+            SubmitCompleted => "refused: stale lease",
+            SubmitFailed => "refused: stale lease",
+            SubmitFailedNotRetryable => "refused: stale lease",
+            SubmitFailedNoRetryLeft => "refused: stale lease",
+            Release => "nothing",
+            Lapse => "nothing",
+            LapseNoRetryLeft => "nothing",
+            Cancel => "cancelled",
+            CancelTakeover => "cancelled, taken over",
+            RetryByHand => "refused: not retryable",
+        },
         Situation::Unconfirmed => match event {
             ClaimNative => "refused: not due",
             ClaimLegacy => "refused: not due",
             HeartbeatByHolder => "renewed: processing #1, lease 60 s",
             HeartbeatByStranger => "refused: stale lease",
-            HeartbeatByLegacyKey => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: no lease token",
             SubmitCompleted => "#1 completed: completed",
             SubmitFailed => "#1 failed: pending in 15 s, +1 retry",
             SubmitFailedNotRetryable => "#1 failed: failed",
@@ -218,7 +257,7 @@ fn expected(situation: Situation, event: Event) -> &'static str {
             ClaimLegacy => "refused: not due",
             HeartbeatByHolder => "only progress: processing #1, lease 52 s",
             HeartbeatByStranger => "refused: stale lease",
-            HeartbeatByLegacyKey => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: no lease token",
             SubmitCompleted => "#1 completed: completed",
             SubmitFailed => "#1 failed: pending in 15 s, +1 retry",
             SubmitFailedNotRetryable => "#1 failed: failed",
@@ -235,7 +274,7 @@ fn expected(situation: Situation, event: Event) -> &'static str {
             ClaimLegacy => "refused: not due",
             HeartbeatByHolder => "renewed: processing #1, lease 60 s",
             HeartbeatByStranger => "refused: stale lease",
-            HeartbeatByLegacyKey => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: no lease token",
             SubmitCompleted => "#1 completed: completed",
             SubmitFailed => "#1 failed: pending in 15 s, +1 retry",
             SubmitFailedNotRetryable => "#1 failed: failed",
@@ -252,7 +291,7 @@ fn expected(situation: Situation, event: Event) -> &'static str {
             ClaimLegacy => "refused: not due",
             HeartbeatByHolder => "refused: run timeout",
             HeartbeatByStranger => "refused: stale lease",
-            HeartbeatByLegacyKey => "refused: stale lease",
+            HeartbeatByLegacyKey => "refused: no lease token",
             SubmitCompleted => "#1 completed: completed",
             SubmitFailed => "#1 failed: pending in 15 s, +1 retry",
             SubmitFailedNotRetryable => "#1 failed: failed",
@@ -443,6 +482,10 @@ fn case(situation: Situation, event: Event) -> Case {
         Situation::PendingPastQueueTimeout => (new_job(), at(300)),
         Situation::PendingLapsed => (alive(claimed(), at(2)).lapse(at(62), half()).unwrap(), at(70)),
         Situation::PendingNeverHeardOf => (claimed().lapse(at(21), half()).unwrap(), at(22)),
+        Situation::PendingTimedOut => (alive(claimed(), at(580)).lapse(at(601), half()).unwrap(), at(610)),
+        Situation::PendingReleased => {
+            (claimed().release(&holder.credential, at(2), half()).unwrap().unwrap(), at(10))
+        }
         Situation::Unconfirmed => (claimed(), at(2)),
         Situation::Confirmed => (alive(claimed(), at(2)), at(10)),
         Situation::LeaseOver => (alive(claimed(), at(2)), at(62)),
@@ -451,7 +494,7 @@ fn case(situation: Situation, event: Event) -> Case {
         Situation::Completed => (submitted(Submission::Completed(result("r"))), at(20)),
         Situation::Failed => (submitted(failure(false)), at(20)),
         Situation::Timeout => {
-            let mut job = claimed();
+            let mut job = alive(claimed(), at(580));
             job.spec.limits.max_retries = 0;
             (job.lapse(at(601), half()).unwrap(), at(610))
         }
@@ -508,7 +551,10 @@ fn effect(situation: Situation, event: Event) -> Effect {
         Event::SubmitCompleted => submit(Submission::Completed(result("r"))),
         Event::SubmitFailed | Event::SubmitFailedNoRetryLeft => submit(failure(true)),
         Event::SubmitFailedNotRetryable => submit(failure(false)),
-        Event::Release => job.release(credential, now, half()).map(Effect::Changed),
+        Event::Release => {
+            let released = job.release(credential, now, half());
+            released.map(|released| released.map_or(Effect::Nothing, Effect::Changed))
+        }
         Event::Lapse | Event::LapseNoRetryLeft => {
             Ok(job.lapse(now, half()).map_or(Effect::Nothing, Effect::Changed))
         }
@@ -583,16 +629,18 @@ fn ending(outcome: &Outcome) -> &'static str {
 
 /// The refusal in short. The status it names has to be the one the job is in.
 fn reason(refused: &Refused, is: Status) -> String {
-    let (short, named) = match refused {
-        Refused::StaleLease { status } => ("stale lease".to_owned(), Some(status)),
-        Refused::RunTimeout => ("run timeout".to_owned(), None),
-        Refused::OtherOutcome { first } => (format!("already {first}"), None),
-        Refused::NotDue { status } => ("not due".to_owned(), Some(status)),
-        Refused::Ended { status, .. } => ("ended".to_owned(), Some(status)),
-        Refused::NotRetryable { status } => ("not retryable".to_owned(), Some(status)),
-        Refused::TakenOver => ("taken over".to_owned(), None),
-        Refused::TooManyAttempts(_) => ("too many attempts".to_owned(), None),
+    assert_eq!(refused.status(), is, "{refused:?} of a job that is {is}");
+    let short = match refused {
+        Refused::StaleLease { .. } => "stale lease",
+        Refused::NoLeaseToken { .. } => "no lease token",
+        Refused::RunTimeout { .. } => "run timeout",
+        Refused::OtherOutcome { first, .. } => return format!("already {first}"),
+        Refused::NotDue { .. } => "not due",
+        Refused::Ended { .. } => "ended",
+        Refused::NotRetryable { .. } => "not retryable",
+        Refused::TakenOver { .. } => "taken over",
+        Refused::TooManyAttempts { .. } => "too many attempts",
+        Refused::NotEnded { .. } => "not ended",
     };
-    assert!(named.is_none_or(|named| *named == is), "{refused:?} of a job that is {is}");
-    short
+    short.to_owned()
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// The largest body of most calls, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
-/// The largest body of a submitted result, in bytes. A Lambda takes less by itself.
+/// The largest body of a submitted or imported result, in bytes. A Lambda takes less by itself.
 const LARGEST_RESULT: usize = 16 << 20;
 
 /// The use cases, and who may call them.
@@ -65,7 +65,10 @@ impl App {
     /// The largest body that a call takes, in bytes.
     #[must_use]
     pub fn largest_body(verb: Verb) -> usize {
-        if verb == Verb::SubmitResult { LARGEST_RESULT } else { LARGEST_BODY }
+        match verb {
+            Verb::SubmitResult | Verb::Import => LARGEST_RESULT,
+            _ => LARGEST_BODY,
+        }
     }
 
     /// Whether a request's head alone has a route and a caller who may make it, so that its body is worth reading.

@@ -15,6 +15,9 @@ pub enum EnvVar {
     PollAgainSeconds,
     /// Folders whose files may be named by absolute path, separated as in `PATH`. Default none.
     SourceRoots,
+    /// Networks whose webhooks are told besides those at globally routable addresses, also over `http://`, with commas
+    /// between them: `127.0.0.0/8,192.168.1.0/24`. Default none.
+    WebhookNetworks,
     /// Seconds that one attempt of an audio job may run. Default 3600.
     TimeoutAudio,
     /// Seconds that one attempt of a video job may run. Default 3600.
@@ -42,6 +45,7 @@ impl EnvVar {
             Self::RetentionDays => "MORAG_RETENTION_DAYS",
             Self::PollAgainSeconds => "MORAG_POLL_AGAIN_SECONDS",
             Self::SourceRoots => "MORAG_SOURCE_ROOTS",
+            Self::WebhookNetworks => "MORAG_WEBHOOK_NETWORKS",
             Self::TimeoutAudio => "MORAG_REMOTE_TIMEOUT_AUDIO",
             Self::TimeoutVideo => "MORAG_REMOTE_TIMEOUT_VIDEO",
             Self::TimeoutDocument => "MORAG_REMOTE_TIMEOUT_DOCUMENT",

@@ -17,7 +17,12 @@ pub enum LogFormat {
 /// [`SettingError`] when it says nothing that is understood.
 pub fn start(format: LogFormat) -> Result<(), SettingError> {
     let filter = filter(EnvVar::LogLevel.read().as_deref())?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // What cannot be logged would be told on standard error, and a panic follows when that is on a full disk.
+        .log_internal_errors(false);
     // A second start is a test's or an embedder's; the first one's choice stands.
     let _ = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use domain::ContentType;
-use service::{RootError, Rules, SourceRoots};
+use service::{RootError, Rules, SourceRoots, WebhookNetworks};
 use store::{Connection, Endpoint};
 use thiserror::Error;
 
@@ -47,6 +47,8 @@ pub struct JobSettings {
     pub poll_again: Duration,
     /// The folders whose files may be named by path.
     pub source_roots: Vec<PathBuf>,
+    /// The networks whose webhooks are told besides those at globally routable addresses.
+    pub webhook_networks: WebhookNetworks,
 }
 
 /// How long one attempt of a type without a setting may run, as in the original system.
@@ -117,6 +119,7 @@ impl JobSettings {
             run_timeouts,
             poll_again: Duration::from_secs(number(&read, EnvVar::PollAgainSeconds, 1..=3600, 10)?),
             source_roots: source_roots(read(EnvVar::SourceRoots).as_deref())?,
+            webhook_networks: webhook_networks(read(EnvVar::WebhookNetworks))?,
         })
     }
 
@@ -131,6 +134,7 @@ impl JobSettings {
             longest_wait,
             poll_again: self.poll_again,
             source_roots: SourceRoots::open(&self.source_roots)?,
+            webhook_networks: self.webhook_networks.clone(),
         })
     }
 }
@@ -145,6 +149,15 @@ fn source_roots(value: Option<&str>) -> Result<Vec<PathBuf>, SettingError> {
             expected: "is not an absolute path".to_owned(),
         }),
     }
+}
+
+fn webhook_networks(value: Option<String>) -> Result<WebhookNetworks, SettingError> {
+    let value = value.unwrap_or_default();
+    value.parse().map_err(|domain::InvalidValue(expected)| SettingError::Value {
+        variable: EnvVar::WebhookNetworks,
+        value,
+        expected,
+    })
 }
 
 fn is_table(name: &str) -> bool {
@@ -220,6 +233,12 @@ mod tests {
         assert!(error.starts_with("MORAG_TABLE: \"my table\" is not a name of a table: 3 to 255"), "{error}");
         let error = JobSettings::from(with(&[(EnvVar::SourceRoots, "/tmp:here")])).unwrap_err().to_string();
         assert_eq!(error, "MORAG_SOURCE_ROOTS: \"here\" is not an absolute path");
+        let error =
+            JobSettings::from(with(&[(EnvVar::WebhookNetworks, "localhost")])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "MORAG_WEBHOOK_NETWORKS: \"localhost\" is not a list of networks, spelled 127.0.0.0/8,192.168.1.0/24"
+        );
         let missing = JobSettings::from(with(&[(EnvVar::SourceRoots, "/does/not/exist")])).unwrap();
         let error = missing.rules(Duration::ZERO).unwrap_err().to_string();
         assert!(

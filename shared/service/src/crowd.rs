@@ -36,12 +36,12 @@ impl Crowd {
         self.raced_until.fetch_max(now.plus(REMEMBERED).0, Ordering::Relaxed);
     }
 
-    /// How many candidates to read for a poll that takes `wanted` jobs.
-    pub(crate) fn page(&self, wanted: usize, now: Timestamp) -> u32 {
+    /// How many candidates to read for a poll that takes `wanted` jobs and has read so many full pages in vain.
+    pub(crate) fn page(&self, wanted: usize, fruitless: u32, now: Timestamp) -> u32 {
         let wanted = u32::try_from(wanted).unwrap_or(LARGEST_PAGE);
         let others = self.polling.load(Ordering::Relaxed).saturating_mul(2);
         let floor = if self.raced(now) { CROWDED_PAGE } else { SMALLEST_PAGE };
-        others.max(floor).saturating_add(wanted).min(LARGEST_PAGE)
+        others.max(floor).saturating_add(wanted).saturating_mul(4_u32.pow(fruitless)).min(LARGEST_PAGE)
     }
 
     /// Where in a page of `length` to begin.
@@ -68,15 +68,16 @@ mod tests {
     fn a_page_grows_with_the_crowd_and_after_a_race() {
         let crowd = Crowd::default();
         let now = Timestamp(1_000_000);
-        assert_eq!(crowd.page(1, now), 11);
+        assert_eq!(crowd.page(1, 0, now), 11);
+        assert_eq!([1, 2, 3, 4].map(|fruitless| crowd.page(1, fruitless, now)), [44, 176, 512, 512]);
         assert_eq!(crowd.start(50, now), 0);
         let pollers: Vec<_> = (0..64).map(|_| crowd.enter()).collect();
-        assert_eq!(crowd.page(1, now), 129);
+        assert_eq!(crowd.page(1, 0, now), 129);
         drop(pollers);
         crowd.lost_a_race(now);
-        assert_eq!(crowd.page(1, now), 65);
+        assert_eq!(crowd.page(1, 0, now), 65);
         let starts: std::collections::HashSet<_> = (0..100).map(|_| crowd.start(50, now)).collect();
         assert!(starts.len() > 5);
-        assert_eq!(crowd.page(1, now.plus(REMEMBERED)), 11);
+        assert_eq!(crowd.page(1, 0, now.plus(REMEMBERED)), 11);
     }
 }

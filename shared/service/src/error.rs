@@ -62,7 +62,10 @@ impl Error {
         match self {
             Self::Rejected(problem) => (**problem).clone(),
             Self::NoJob(_) => Problem::new(Kind::NotFound, self.to_string()),
-            Self::Refused(id, refused) => Problem::new(kind_of(refused), format!("Job {id}: {refused}.")),
+            Self::Refused(id, refused) => Problem {
+                job_status: Some(refused.status().to_string()),
+                ..Problem::new(kind_of(refused), format!("Job {id}: {refused}."))
+            },
             Self::SourceExpired(id) => Problem::new(
                 Kind::SourceExpired,
                 format!(
@@ -91,12 +94,16 @@ impl Error {
 
 fn kind_of(refused: &Refused) -> Kind {
     match refused {
-        Refused::StaleLease { .. } | Refused::RunTimeout | Refused::OtherOutcome { .. } => Kind::StaleLease,
+        Refused::StaleLease { .. }
+        | Refused::NoLeaseToken { .. }
+        | Refused::RunTimeout { .. }
+        | Refused::OtherOutcome { .. } => Kind::StaleLease,
         Refused::NotDue { .. }
         | Refused::Ended { .. }
         | Refused::NotRetryable { .. }
-        | Refused::TakenOver
-        | Refused::TooManyAttempts(_) => Kind::Refused,
+        | Refused::TakenOver { .. }
+        | Refused::TooManyAttempts { .. }
+        | Refused::NotEnded { .. } => Kind::Refused,
     }
 }
 

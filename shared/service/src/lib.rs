@@ -5,24 +5,35 @@ mod caller;
 mod cancel;
 mod create;
 mod crowd;
+mod dead_events;
+mod delete;
 mod download;
 mod error;
+mod events;
+mod import;
 mod keys;
+mod list;
+mod networks;
 mod poll;
 mod progress;
+mod queues;
 mod release;
 mod result;
 mod retry;
 mod sources;
+mod statistics;
 mod status;
 mod sweep;
 mod transition;
 mod uploads;
+mod webhook_secret;
 mod world;
 
 pub use caller::Caller;
 pub use error::Error;
+pub use events::{Courier, Delivered, Message};
 pub use keys::NewKey;
+pub use networks::WebhookNetworks;
 pub use sources::{RootError, SourceRoots};
 pub use sweep::{QueueDepth, Swept};
 pub use uploads::UploadTarget;
@@ -37,9 +48,9 @@ use std::{
     time::Duration,
 };
 
-use domain::{ContentType, Timestamp};
+use domain::{ContentType, JobId, Timestamp};
 use store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 /// What an operator decides about jobs.
 #[derive(Debug)]
@@ -48,12 +59,14 @@ pub struct Rules {
     pub run_timeouts: BTreeMap<ContentType, Duration>,
     /// How long one attempt of any other type may run.
     pub other_run_timeout: Duration,
-    /// The longest that a poll is held open while there is nothing to do. Zero where waiting costs money.
+    /// The longest that a call is held open while there is nothing to say. Zero where waiting costs money.
     pub longest_wait: Duration,
     /// When a worker that found nothing, and was not held, is told to ask again.
     pub poll_again: Duration,
     /// The folders whose files may be named by path when a job is created.
     pub source_roots: SourceRoots,
+    /// The networks whose webhooks are told besides those at globally routable addresses.
+    pub webhook_networks: WebhookNetworks,
 }
 
 impl Rules {
@@ -76,8 +89,13 @@ pub struct Service {
     draining: Arc<AtomicBool>,
     crowd: Arc<crowd::Crowd>,
     keys: Arc<keys::KeyCache>,
-    /// Until then no lapsed lease is taken over: workers could not renew while this server was down.
-    takeovers_from: Arc<AtomicI64>,
+    history: Arc<statistics::History>,
+    /// Told the id of every job that ends here, so that calls which wait for it answer at once.
+    ended: broadcast::Sender<JobId>,
+    /// Told whenever an event was recorded, so that it is delivered at once.
+    events: Arc<Notify>,
+    /// Since when workers can reach this server again; each lease has one more term from then on.
+    reachable_since: Arc<AtomicI64>,
 }
 
 impl Service {
@@ -92,7 +110,11 @@ impl Service {
             draining: Arc::new(AtomicBool::new(false)),
             crowd: Arc::new(crowd::Crowd::default()),
             keys: Arc::new(keys::KeyCache::default()),
-            takeovers_from: Arc::new(AtomicI64::new(i64::MIN)),
+            history: Arc::new(statistics::History::default()),
+            // Who lags behind this many ends looks again instead.
+            ended: broadcast::Sender::new(1024),
+            events: Arc::new(Notify::new()),
+            reachable_since: Arc::new(AtomicI64::new(i64::MIN)),
         }
     }
 
@@ -108,16 +130,22 @@ impl Service {
         self.world.now()
     }
 
-    /// Takes no lapsed lease over for one lease from now, as after a start or a jump of the clock: the workers that
-    /// hold those leases had no chance to renew them.
+    /// Takes no lapsed lease over before another of its terms has passed, as after a start or a jump of the clock: the
+    /// workers that hold those leases had no chance to renew them.
     pub fn spare_leases(&self) {
-        let until = self.now().plus(transition::GRACE);
-        self.takeovers_from.store(until.0, Ordering::Relaxed);
+        self.reachable_since.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Lets go of every poll that is held open, and holds none from now on, because the server is stopping.
+    /// Waits until an event may have been recorded.
+    pub async fn event_recorded(&self) {
+        self.events.notified().await;
+    }
+
+    /// Lets go of every call that is held open, and holds none from now on, because the server is stopping.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.due.notify_waiters();
+        // No job has this id; whoever waits for one looks up and sees that the server is stopping.
+        let _ = self.ended.send(JobId(uuid::Uuid::nil()));
     }
 }

@@ -1,11 +1,15 @@
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use api::{
     PREFIX,
     poll::{ClaimedJob, Download, LeaseGrant, PollRequest, PollResponse},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{ContentType, Holder, Job, JobId, LeaseTerms, TaskOptions, Timestamp, WorkerId};
+use domain::{ContentType, Holder, Job, JobId, LeaseTerms, TaskOptions, Tenant, Timestamp, WorkerId};
 use rand::{Rng, seq::SliceRandom};
 use serde_json::{Map, Value};
 use store::{Due, Replacement, StorageKey};
@@ -151,10 +155,11 @@ impl Service {
             .flat_map(|content_type| (0..self.store.jobs.shards()).map(move |shard| (content_type, shard)))
             .collect();
         queues.shuffle(&mut rand::rng());
-        let mut claimed = Vec::new();
+        let (mut claimed, mut paused) = (Vec::new(), BTreeMap::new());
         for due in [Due::Returning, Due::Waiting] {
             for (content_type, shard) in &queues {
-                match self.claim_from(wanted, due, content_type, *shard, &mut claimed).await {
+                let queue = (due, *content_type, *shard);
+                match self.claim_from(wanted, queue, &mut paused, &mut claimed).await {
                     // What is claimed already must reach the worker.
                     Err(_) if !claimed.is_empty() => return Ok(claimed),
                     outcome => outcome?,
@@ -167,26 +172,33 @@ impl Service {
         Ok(claimed)
     }
 
-    async fn claim_from(
+    async fn claim_from<'a>(
         &self,
         wanted: &Wanted<'_>,
-        due: Due,
-        content_type: &ContentType,
-        shard: u32,
+        (due, content_type, shard): (Due, &'a ContentType, u32),
+        paused: &mut BTreeMap<&'a ContentType, bool>,
         claimed: &mut Vec<Claimed>,
     ) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        let mut fruitless = 0;
         for _ in 0..MOST_PAGES {
             let now = self.now();
-            let most = self.crowd.page(wanted.most - claimed.len(), now);
+            let most = self.crowd.page(wanted.most - claimed.len(), fruitless, now);
             let tenant = &wanted.caller.tenant;
             let mut page = self.store.jobs.due(due, tenant, content_type, shard, now, most).await?;
+            // Only a queue with something in it is worth the question.
+            if page.is_empty() || self.is_paused(tenant, content_type, paused).await? {
+                return Ok(());
+            }
+            let full = page.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+            page.retain(|id| !seen.contains(id));
             let start = self.crowd.start(page.len(), now);
             page.rotate_left(start);
             let mut raced = false;
             for id in &page {
                 match self.try_claim(*id, wanted).await.or_else(|error| passed_over(*id, error))? {
                     Try::Claimed(job) => claimed.push(*job),
-                    Try::NotDue => {}
+                    Try::NotDue => drop(seen.insert(*id)),
                     Try::Lost => {
                         raced = true;
                         self.crowd.lost_a_race(self.now());
@@ -200,11 +212,29 @@ impl Service {
                     break;
                 }
             }
-            if !raced {
-                return Ok(());
+            match (raced, full) {
+                (true, _) => {}
+                // Behind those that cannot be claimed, unreadable ones among them, others may wait.
+                (false, true) => fruitless += 1,
+                (false, false) => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// Whether no worker may claim from a queue, asked once in a poll.
+    async fn is_paused<'a>(
+        &self,
+        tenant: &Tenant,
+        content_type: &'a ContentType,
+        known: &mut BTreeMap<&'a ContentType, bool>,
+    ) -> Result<bool, Error> {
+        if let Some(paused) = known.get(content_type) {
+            return Ok(*paused);
+        }
+        let paused = self.store.queues.is_paused(tenant, content_type).await?;
+        known.insert(content_type, paused);
+        Ok(paused)
     }
 
     async fn try_claim(&self, id: JobId, wanted: &Wanted<'_>) -> Result<Try, Error> {
@@ -228,7 +258,7 @@ impl Service {
             (Err(_), None) if job.due_at().is_some_and(|due| due > now) => return Ok(Try::Lost),
             (Err(_), None) => return Ok(Try::NotDue),
         };
-        let written = self.store.jobs.replace(&job, &new).await?;
+        let written = self.write(&job, &new).await?;
         if let (Replacement::Written, Some(lapsed)) = (&written, &lapsed) {
             log_lapse(lapsed);
         }

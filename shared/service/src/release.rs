@@ -19,7 +19,7 @@ impl Service {
         let (now, jitter) = (self.now(), self.world.jitter());
         let reason = request.reason.as_deref().map(|reason| cut(reason, 500)).unwrap_or_default();
         let attempt = job.attempt_number();
-        let job = self.change(job, |job| job.release(&credential, now, jitter).map(Some)).await?;
+        let job = self.change(job, |job| job.release(&credential, now, jitter)).await?;
         tracing::info!(job_id = %job.id, attempt, reason, "released");
         Ok(ReleaseResponse { status: job.status().to_string() })
     }

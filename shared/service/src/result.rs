@@ -4,11 +4,11 @@ use domain::{Job, ResultRef, Status, Submission, Submitted};
 use sha2::{Digest, Sha256};
 use store::StorageKey;
 
-use crate::{Caller, Error, Service, progress::cut};
+use crate::{Caller, Error, Service, progress::cut, uploads::whole};
 
 /// The longest error message that is kept in the job, in characters. A longer log belongs into the result's metadata
 /// or the worker's own log.
-const LONGEST_ERROR: usize = 2000;
+pub(crate) const LONGEST_ERROR: usize = 2000;
 
 impl Service {
     /// Takes what an attempt came to. The result is stored before the job names it.
@@ -26,7 +26,7 @@ impl Service {
         let credential = caller.credential(lease_token);
         let refused = |refused| Error::Refused(job.id, refused);
         if let Some(first) = job.may_submit(&credential, request.success).map_err(refused)? {
-            return Ok(answer(first));
+            return Ok(answer(&job, first));
         }
         let submission = if request.success {
             Submission::Completed(self.store_result(&job, request).await?)
@@ -47,7 +47,7 @@ impl Service {
                 }
             })
             .await?;
-        Ok(answer(status.unwrap_or(changed.status())))
+        Ok(answer(&changed, status.unwrap_or(changed.status())))
     }
 
     async fn store_result(&self, job: &Job, request: &ResultRequest) -> Result<ResultRef, Error> {
@@ -64,9 +64,18 @@ impl Service {
             metadata: request.metadata.clone().unwrap_or_default(),
             processing_time: request.processing_time,
         };
-        let body = serde_json::to_vec(&document).map_err(|error| Error::Internal(error.to_string()))?;
+        self.put_result(&document, |sha256| result_key(job, sha256)).await
+    }
+
+    /// Stores a result document under the key that goes with its SHA-256.
+    pub(crate) async fn put_result(
+        &self,
+        document: &ResultDocument,
+        key: impl FnOnce([u8; 32]) -> StorageKey,
+    ) -> Result<ResultRef, Error> {
+        let body = serde_json::to_vec(document).map_err(|error| Error::Internal(error.to_string()))?;
         let sha256 = Sha256::digest(&body).into();
-        let key = result_key(job, sha256);
+        let key = key(sha256);
         let size_bytes = body.len() as u64;
         self.store.handoff.put(&key, Bytes::from(body), &sha256).await?;
         Ok(ResultRef { key: key.to_string(), size_bytes, sha256 })
@@ -90,6 +99,7 @@ impl Service {
                 "names a result whose bytes are not those that were announced",
             ));
         }
+        whole("result_key", &object)?;
         Ok(ResultRef { key: path.to_owned(), size_bytes: object.size_bytes, sha256 })
     }
 }
@@ -102,7 +112,8 @@ fn failure(message: Option<&str>) -> String {
     cut(message.unwrap_or("the worker reported a failure without a message"), LONGEST_ERROR)
 }
 
-fn answer(status: Status) -> ResultResponse {
-    // Nothing yet records a continuation durably, so it would be untrue to claim one.
-    ResultResponse { status: status.to_string(), ingestion_continued: false }
+fn answer(job: &Job, status: Status) -> ResultResponse {
+    // The event is in the same write as the end, so an end that was accepted is one that will be told.
+    let ended = !matches!(status, Status::Pending | Status::Processing);
+    ResultResponse { status: status.to_string(), ingestion_continued: ended && job.spec.webhook.is_some() }
 }

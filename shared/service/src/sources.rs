@@ -17,7 +17,7 @@ use store::StorageKey;
 use thiserror::Error as ThisError;
 use uuid::Uuid;
 
-use crate::{Caller, Error, Service};
+use crate::{Caller, Error, Service, uploads::whole};
 
 /// The largest file that is copied from a source root: what S3 takes in one request.
 const LARGEST_COPY: u64 = 5 << 30;
@@ -159,8 +159,9 @@ impl Service {
     }
 
     async fn stored_source(&self, key: &StorageKey, name: &FileName) -> Result<Option<Source>, Error> {
-        let object = self.store.handoff.head(&key.to_string()).await?;
-        Ok(object.map(|object| Source {
+        let Some(object) = self.store.handoff.head(&key.to_string()).await? else { return Ok(None) };
+        whole(FIELD, &object)?;
+        Ok(Some(Source {
             key: key.to_string(),
             name: name.clone(),
             size_bytes: object.size_bytes,

@@ -1,23 +1,55 @@
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use api::{
-    Kind, rfc3339,
-    status::{AttemptView, StatusResponse},
+    Kind, Problem, rfc3339,
+    status::{AttemptView, StatusRequest, StatusResponse},
 };
-use domain::{Attempt, FileName, Job, Outcome, Pending, Running, State, Status, Timestamp, Wait};
+use domain::{Attempt, FileName, Job, JobId, Outcome, Pending, Running, State, Status, Timestamp, Wait};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, timeout_at},
+};
 
 use crate::{Caller, Error, Service};
 
+/// The longest that a caller may ask to wait, in seconds.
+const LONGEST_WAIT: u64 = 20;
+/// How often a call that waits looks for an end that another server wrote.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a result's URL is valid.
 const RESULT_VALID: Duration = Duration::from_secs(300);
 
 impl Service {
-    /// Where a job stands.
+    /// Where a job stands: at once, or once it has ended, for as long as the caller and this server wait.
     ///
     /// # Errors
-    /// No job, or the store.
-    pub async fn status(&self, caller: &Caller, job_id: &str) -> Result<StatusResponse, Error> {
-        Ok(view(&self.job(caller, job_id).await?))
+    /// No job, a wait that is too long, or the store.
+    pub async fn status(
+        &self,
+        caller: &Caller,
+        job_id: &str,
+        request: StatusRequest,
+    ) -> Result<StatusResponse, Error> {
+        let asked = request.wait_seconds.unwrap_or(0);
+        if asked > LONGEST_WAIT {
+            return Err(Error::field("wait_seconds", format!("must be 0 to {LONGEST_WAIT}")));
+        }
+        let wait = Duration::from_secs(asked).min(self.rules.longest_wait);
+        // Registered before looking, so that an end in between is not missed.
+        let mut ended = self.ended.subscribe();
+        let mut job = self.job(caller, job_id).await?;
+        let until = Instant::now() + wait;
+        while job.ending().is_none() && Instant::now() < until && !self.draining.load(Ordering::Relaxed) {
+            let _ =
+                timeout_at(until.min(Instant::now() + LOOK_AGAIN), one_of_interest(&mut ended, job.id)).await;
+            job = self.job(caller, job_id).await?;
+        }
+        let mut view = view(&job, self.estimated_completion(&job).await);
+        if asked > 0 && job.ending().is_none() {
+            let again = if wait.is_zero() { self.rules.poll_again } else { Duration::ZERO };
+            view.poll_again_in_seconds = Some(again.as_secs());
+        }
+        Ok(view)
     }
 
     /// A URL of a completed job's result document.
@@ -27,20 +59,49 @@ impl Service {
     pub async fn result_url(&self, caller: &Caller, job_id: &str) -> Result<String, Error> {
         let job = self.job(caller, job_id).await?;
         let State::Completed { result, .. } = &job.state else {
-            return Err(Error::rejected(
-                Kind::Refused,
-                match job.ending() {
-                    None => format!("Job {} is {}; it has no result yet.", job.id, job.status()),
-                    Some(_) => format!("Job {} ended as {}; it has no result.", job.id, job.status()),
-                },
-            ));
+            return Err(no_result(&job));
         };
         let name = FileName::from_client("result.json");
         Ok(self.store.handoff.presign_get(&result.key, &name, RESULT_VALID).await?.url)
     }
 }
 
-fn view(job: &Job) -> StatusResponse {
+fn no_result(job: &Job) -> Error {
+    let (id, status) = (job.id, job.status());
+    let detail = match job.ending() {
+        None => format!("Job {id} is {status}; it has no result yet, wait for its end."),
+        Some(_) => format!("Job {id} ended as {status}; it has no result, retry it or convert locally."),
+    };
+    let problem = Problem::new(Kind::Refused, detail);
+    Error::Rejected(Box::new(Problem { job_status: Some(status.to_string()), ..problem }))
+}
+
+/// Waits until `id` has ended here, this server stops, or so many others have ended that it may have been missed.
+async fn one_of_interest(ended: &mut broadcast::Receiver<JobId>, id: JobId) {
+    loop {
+        match ended.recv().await {
+            Ok(other) if other != id && !other.0.is_nil() => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Who runs a job, or ran it last.
+pub(crate) fn last_worker(job: &Job) -> Option<String> {
+    let last = job.attempts.last().map(|attempt| &attempt.worker);
+    job.running().map(|running| &running.worker).or(last).map(ToString::to_string)
+}
+
+/// How far the running or last attempt is.
+pub(crate) fn percentage(job: &Job) -> u8 {
+    match (job.status(), &job.progress) {
+        (Status::Completed, _) => 100,
+        (_, Some(progress)) => progress.percentage,
+        (_, None) => 0,
+    }
+}
+
+fn view(job: &Job, estimated_completion: Option<Timestamp>) -> StatusResponse {
     let last = job.attempts.last();
     let running = job.running();
     let ending = job.ending();
@@ -52,9 +113,7 @@ fn view(job: &Job) -> StatusResponse {
     StatusResponse {
         job_id: job.id.to_string(),
         status: job.status().to_string(),
-        worker_id: running
-            .map(|running| running.worker.to_string())
-            .or_else(|| last.map(|attempt| attempt.worker.to_string())),
+        worker_id: last_worker(job),
         created_at: rfc3339(job.created_at),
         started_at: running
             .map(|running| running.started_at)
@@ -63,12 +122,8 @@ fn view(job: &Job) -> StatusResponse {
         completed_at: ending.map(|ending| rfc3339(ending.at)),
         error_message: error_message(job),
         retry_count: job.retries,
-        estimated_completion: job.estimated_completion().map(rfc3339),
-        percentage: match (job.status(), &job.progress) {
-            (Status::Completed, _) => 100,
-            (_, Some(progress)) => progress.percentage,
-            (_, None) => 0,
-        },
+        estimated_completion: estimated_completion.map(rfc3339),
+        percentage: percentage(job),
         progress_message: message.clone(),
         summary: message,
         updated_at: rfc3339(job.updated_at),
@@ -78,11 +133,13 @@ fn view(job: &Job) -> StatusResponse {
         next_attempt_at: next_attempt_at(job).map(rfc3339),
         ingestion_task_id: job.spec.ingestion_task_id.clone(),
         content_type: job.spec.content_type.to_string(),
+        poll_again_in_seconds: None,
     }
 }
 
 /// Why the job ended, or why its last attempt failed while another is to follow.
-fn error_message(job: &Job) -> Option<String> {
+/// Why a job failed, or why its last attempt did.
+pub(crate) fn error_message(job: &Job) -> Option<String> {
     if let Some(ending) = job.ending() {
         return ending.error.map(str::to_owned);
     }

@@ -2,14 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use domain::{Job, JobId, Refused, State, Timestamp};
+use domain::{Job, JobId, LeaseTerms, Refused, State, Timestamp};
 use store::Replacement;
 use tracing::{Span, field::display};
 
 use crate::{Caller, Error, Service};
 
-/// How long workers have to renew their leases once the server is back: one lease.
-pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// How long workers have at least to renew their leases once the server is back.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// How often a write is tried whose job others keep changing. Losing means that somebody else made progress.
 const MOST_ROUNDS: usize = 16;
@@ -52,16 +52,35 @@ impl Service {
             let Some(new) = decide(&job).map_err(|refused| Error::Refused(id, refused))? else {
                 return Ok(job);
             };
-            match self.store.jobs.replace(&job, &new).await? {
-                Replacement::Written => {
-                    self.announce(&new);
-                    return Ok(new);
-                }
+            match self.write(&job, &new).await? {
+                Replacement::Written => return Ok(new),
                 Replacement::Lost(Some(now)) => job = *now,
                 Replacement::Lost(None) => return Err(Error::NoJob(id.to_string())),
             }
         }
         Err(Error::Contended(id))
+    }
+
+    /// Writes `new` in place of `read`, unless somebody else was faster, and tells whoever waits for what it means. Every
+    /// change of a job comes through here.
+    pub(crate) async fn write(&self, read: &Job, new: &Job) -> Result<Replacement, Error> {
+        let replacement = self.store.jobs.replace(read, new).await?;
+        if replacement == Replacement::Written {
+            self.announce(new);
+            if read.ending().is_none() && new.ending().is_some() {
+                self.announce_end(new).await;
+            }
+        }
+        Ok(replacement)
+    }
+
+    async fn announce_end(&self, job: &Job) {
+        // Without a receiver nobody waits.
+        let _ = self.ended.send(job.id);
+        if job.spec.webhook.is_some() {
+            self.events.notify_one();
+        }
+        self.count_end(job).await;
     }
 
     /// Wakes the polls that are held open when a job has become due.
@@ -73,8 +92,14 @@ impl Service {
 
     /// What has run out by `now`, except a lease whose worker had no chance to renew it.
     pub(crate) fn lapsed(&self, job: &Job, now: Timestamp) -> Option<Job> {
-        let spared = now.0 < self.takeovers_from.load(Ordering::Relaxed)
-            && job.running().is_some_and(|running| job.run_deadline(running) > now);
+        let spared = job.running().is_some_and(|running| {
+            let term = match running.terms {
+                LeaseTerms::Renewed(term) => term.max(GRACE),
+                LeaseTerms::WholeRun => GRACE,
+            };
+            let reachable_since = Timestamp(self.reachable_since.load(Ordering::Relaxed));
+            now < reachable_since.plus(term) && job.run_deadline(running) > now
+        });
         if spared { None } else { job.lapse(now, self.world.jitter()) }
     }
 }

@@ -8,7 +8,7 @@ use api::uploads::{
     SignPartsRequest, SignPartsResponse, UploadResponse, UploadedPart,
 };
 use domain::{FileName, JobId};
-use store::{Part, Presigned, SignedPart, StorageKey};
+use store::{Object, Part, Presigned, SignedPart, StorageKey};
 use uuid::Uuid;
 
 use crate::{Caller, Error, Service};
@@ -186,7 +186,7 @@ impl Service {
         } else {
             let part_size_bytes = PART.max(size_bytes.div_ceil(MOST_PARTS));
             response.multipart = Some(Multipart {
-                multipart_upload_id: self.store.handoff.begin_multipart(key, sha256).await?,
+                multipart_upload_id: self.store.handoff.begin_multipart(key, size_bytes, sha256).await?,
                 part_size_bytes,
                 part_count: u32::try_from(size_bytes.div_ceil(part_size_bytes)).unwrap_or(u32::MAX),
             });
@@ -235,6 +235,20 @@ pub(crate) fn checked_idempotency_key(key: &str) -> Result<&str, Error> {
         Ok(key)
     } else {
         Err(Error::field("Idempotency-Key", "must be 1 to 255 printable ASCII characters"))
+    }
+}
+
+/// Refuses what was put together of parts and is not as large as was announced.
+pub(crate) fn whole(field: &str, object: &Object) -> Result<(), Error> {
+    match object.announced_bytes {
+        Some(announced) if !object.is_whole() => Err(Error::field(
+            field,
+            format!(
+                "names an upload of {} bytes that was announced as {announced}; upload it again, under another Idempotency-Key if it had one",
+                object.size_bytes
+            ),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -49,8 +49,11 @@ async fn a_job_that_ended_otherwise_is_not_cancelled() {
     place.submit(&completed, &success("text")).await.unwrap();
     let failed = place.claimed().await;
     place.submit(&failed, &failure(false)).await.unwrap();
-    for (id, status) in [(&completed.id, "completed"), (&failed.id, "failed")] {
-        let text = format!("Job {id}: the job is {status} and cannot be cancelled any more.");
+    for (id, status, instead) in [
+        (&completed.id, "completed", "its result can be fetched"),
+        (&failed.id, "failed", "retry it, or cancel it with `takeover` to convert locally"),
+    ] {
+        let text = format!("Job {id}: the job is {status} and cannot be cancelled any more; {instead}.");
         assert_eq!(full_problem(cancel(&place, id, false).await), (409, "refused".to_owned(), text));
     }
 }
@@ -77,7 +80,10 @@ async fn a_takeover_is_remembered_in_every_state_but_completed() {
     }
     let completed = place.claimed().await;
     place.submit(&completed, &success("text")).await.unwrap();
-    let text = format!("Job {}: the job is completed and cannot be cancelled any more.", completed.id);
+    let text = format!(
+        "Job {}: the job is completed and cannot be cancelled any more; its result can be fetched.",
+        completed.id
+    );
     assert_eq!(problem(cancel(&place, &completed.id, true).await), (409, text));
 }
 

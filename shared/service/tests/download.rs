@@ -1,6 +1,8 @@
 //! `GET /{id}/download`: the source, for the worker that holds the lease.
 
-use crate::support::{Held, Place, caller, caller_of, full_problem, not_found, problem, stale};
+use crate::support::{
+    Held, Place, caller, caller_of, full_problem, not_found, problem, stale, without_token,
+};
 
 async fn download(place: &Place, held: &Held) -> Result<String, service::Error> {
     place.download(&caller(), &held.id, held.token()).await
@@ -35,7 +37,7 @@ async fn nobody_else_gets_it() {
     let nobody = Held { id: id.clone(), token: None };
     assert_eq!(full_problem(download(&place, &nobody).await), stale(&id, "pending"));
     let held = place.claim().await;
-    assert_eq!(full_problem(download(&place, &nobody).await), stale(&id, "processing"));
+    assert_eq!(full_problem(download(&place, &nobody).await), without_token(&id));
     let foreign = place.download(&caller_of("u", "k"), &id, held.token()).await;
     assert_eq!(problem(foreign), not_found(&id));
 }

@@ -1,5 +1,6 @@
 //! What a caller is told of an error, and what only the log is.
 
+use api::status::StatusRequest;
 use domain::{JobId, Refused, Status};
 use service::{Error, Service, SystemWorld, World};
 use store::StoreError;
@@ -14,16 +15,19 @@ fn every_refusal_of_the_domain_is_a_conflict_in_words() {
     let status = Status::Failed;
     for (refused, kind, text) in [
         (Refused::StaleLease { status }, "stale-lease", "no longer holds the job, which is failed"),
-        (Refused::RunTimeout, "stale-lease", "has run past its timeout"),
-        (Refused::OtherOutcome { first: "failed" }, "stale-lease", "already reported as failed"),
+        (Refused::NoLeaseToken { status }, "stale-lease", "send the lease_token of the poll's answer"),
+        (Refused::RunTimeout { status }, "stale-lease", "has run past its timeout"),
+        (Refused::OtherOutcome { status, first: "failed" }, "stale-lease", "already reported as failed"),
         (Refused::NotDue { status }, "refused", "failed and not due for a worker"),
-        (Refused::Ended { status, wanted: "cancelled" }, "refused", "cannot be cancelled any more"),
+        (Refused::Ended { status }, "refused", "cannot be cancelled any more; retry it"),
         (Refused::NotRetryable { status }, "refused", "only a failed, timed-out or cancelled job"),
-        (Refused::TakenOver, "refused", "took this job over"),
-        (Refused::TooManyAttempts(100), "refused", "the job has had 100 attempts"),
+        (Refused::TakenOver { status }, "refused", "the caller took it over"),
+        (Refused::TooManyAttempts { status, most: 100 }, "refused", "after 100 attempts"),
+        (Refused::NotEnded { status: Status::Pending }, "refused", "cancel it first, then delete it"),
     ] {
         let error = Error::Refused(ID, refused);
         assert_eq!((error.retryable(), error.internal_cause()), (false, None));
+        assert!(error.problem().job_status.is_some());
         let (status, name, detail) = full_problem(Err::<(), _>(error));
         assert_eq!((status, name.as_str()), (409, kind));
         assert!(detail.starts_with(&format!("Job {ID}: ")) && detail.contains(text), "{detail}");
@@ -69,7 +73,7 @@ async fn a_store_that_cannot_be_reached_is_said_to_be_unavailable() {
     let service: Service = Place::out_of_reach().await;
     let id = ID.to_string();
     for refused in [
-        full_problem(service.status(&caller(), &id).await),
+        full_problem(service.status(&caller(), &id, StatusRequest::default()).await),
         full_problem(service.poll(&caller(), &polling("document"), true).await),
         full_problem(service.create(&caller(), &request(&format!("sources/t/{id}/a.pdf")), None).await),
         full_problem(service.authenticate("0123.secret").await),

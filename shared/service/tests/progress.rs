@@ -5,7 +5,7 @@ use domain::Outcome;
 
 use crate::support::{
     Held, Place, caller, caller_of, failure, field, full_problem, not_found, problem, progress, stale,
-    success,
+    success, without_token,
 };
 
 #[tokio::test]
@@ -73,9 +73,13 @@ async fn only_the_token_proves_a_lease_that_was_granted_with_one() {
     let place = Place::new().await;
     let held = place.claimed().await;
     let before = place.job(&held.id).await;
-    for token in [None, Some("wrong"), Some("")] {
+    for (token, refused) in [
+        (None, without_token(&held.id)),
+        (Some("wrong"), stale(&held.id, "processing")),
+        (Some(""), stale(&held.id, "processing")),
+    ] {
         let said = place.report_progress(&caller(), &held.id, token, &progress(1, "")).await;
-        assert_eq!(full_problem(said), stale(&held.id, "processing"));
+        assert_eq!(full_problem(said), refused);
     }
     assert_eq!(place.job(&held.id).await, before);
     // The token suffices, whichever key of the tenant it comes with.
@@ -136,7 +140,7 @@ async fn an_attempt_past_its_timeout_is_told_to_stop() {
             409,
             "stale-lease".to_owned(),
             format!(
-                "Job {}: this attempt has run past its timeout; stop working on it and discard its result.",
+                "Job {}: this attempt has run past its timeout and the job is processing; submit a result that is finished, else stop working on it.",
                 held.id
             )
         )

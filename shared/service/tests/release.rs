@@ -1,6 +1,6 @@
 //! `POST /{id}/release`: a worker gives a job back.
 
-use api::result::ReleaseRequest;
+use api::{result::ReleaseRequest, status::StatusRequest};
 use domain::Outcome;
 
 use crate::support::{Held, Place, caller, caller_of, full_problem, not_found, problem, stale, success};
@@ -23,11 +23,23 @@ async fn a_released_job_is_back_in_its_queue_at_its_place_and_no_retry_is_spent(
 }
 
 #[tokio::test]
+async fn a_release_that_is_repeated_changes_nothing() {
+    let place = Place::new().await;
+    let held = place.claimed().await;
+    release(&place, &held).await.unwrap();
+    let before = place.job(&held.id).await;
+    assert_eq!(release(&place, &held).await.unwrap(), "pending");
+    assert_eq!(place.job(&held.id).await, before);
+    let next = place.claim().await;
+    assert_eq!(release(&place, &held).await.unwrap(), "processing");
+    assert!(place.heartbeat(&next).await.is_ok(), "the next worker's job was given back");
+}
+
+#[tokio::test]
 async fn who_released_a_job_holds_it_no_more() {
     let place = Place::new().await;
     let held = place.claimed().await;
     release(&place, &held).await.unwrap();
-    assert_eq!(full_problem(release(&place, &held).await), stale(&held.id, "pending"));
     assert_eq!(full_problem(place.submit(&held, &success("")).await), stale(&held.id, "pending"));
     assert_eq!(full_problem(place.heartbeat(&held).await), stale(&held.id, "pending"));
 }
@@ -58,7 +70,7 @@ async fn a_job_that_is_given_back_over_and_over_spends_its_retries_and_ends() {
     place.pass(15);
     let held = place.claim().await;
     assert_eq!(release(&place, &held).await.unwrap(), "timeout");
-    let error = place.status(&caller(), &id).await.unwrap().error_message.unwrap();
+    let error = place.status(&caller(), &id, StatusRequest::default()).await.unwrap().error_message.unwrap();
     assert_eq!(
         error,
         "the job was given back or lost by its workers too often; no retry is left after 22 attempts"

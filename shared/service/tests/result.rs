@@ -11,7 +11,7 @@ use store::StorageKey;
 
 use crate::support::{
     Held, Place, caller, caller_of, failure, field, full_problem, not_found, options, problem, sha256, stale,
-    success,
+    success, without_token,
 };
 
 #[tokio::test]
@@ -77,10 +77,11 @@ async fn the_opposite_of_what_was_submitted_is_refused() {
     place.submit(&completed, &success("text")).await.unwrap();
     let failed = place.claimed().await;
     place.submit(&failed, &failure(true)).await.unwrap();
-    for (held, opposite, first) in [(completed, failure(true), "completed"), (failed, success(""), "failed")]
+    for (held, opposite, first, status) in
+        [(completed, failure(true), "completed", "completed"), (failed, success(""), "failed", "pending")]
     {
         let text = format!(
-            "Job {}: this attempt was already reported as {first}; the first report counts.",
+            "Job {}: this attempt was already reported as {first} and the job is {status}; the first report counts, forget the job.",
             held.id
         );
         let refused = full_problem(place.submit(&held, &opposite).await);
@@ -177,6 +178,26 @@ async fn a_worker_whose_job_was_taken_over_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_result_after_the_run_timeout_is_accepted_while_nobody_has_the_job() {
+    let place = Place::new().await;
+    for swept in [false, true] {
+        let held = place.claimed().await;
+        place.heartbeat(&held).await.unwrap();
+        place.pass(600);
+        if swept {
+            assert_eq!(place.swept().await.returned, 1);
+            assert_eq!(
+                (place.status_of(&held.id).await, place.job(&held.id).await.retries),
+                ("pending".to_owned(), 1)
+            );
+        }
+        assert_eq!(place.submit(&held, &success("late")).await.unwrap(), "completed");
+        let job = place.job(&held.id).await;
+        assert_eq!((job.attempts.len(), job.retries), (1, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_late_worker_whose_job_nobody_took_is_accepted() {
     let place = Place::new().await;
     // Once while nobody has noticed, once after a sweep.
@@ -223,10 +244,7 @@ async fn a_client_of_the_original_is_stale_once_a_worker_with_a_token_has_its_jo
     place.pass(15);
     let native = place.claim().await;
     assert_eq!(native.id, original.id);
-    assert_eq!(
-        full_problem(place.submit(&original, &success("late")).await),
-        stale(&native.id, "processing")
-    );
+    assert_eq!(full_problem(place.submit(&original, &success("late")).await), without_token(&native.id));
 }
 
 // ---- Results that the worker uploads itself ----

@@ -34,9 +34,13 @@ async fn a_job_that_has_not_ended_or_is_completed_is_not_retried() {
     place.submit(&completed, &success("text")).await.unwrap();
     let running = place.claimed().await;
     let waiting = place.created().await;
-    for (id, status) in [(waiting, "pending"), (running.id, "processing"), (completed.id, "completed")] {
+    for (id, status, instead) in [
+        (waiting, "pending", "cancel it first, or wait for its end"),
+        (running.id, "processing", "cancel it first, or wait for its end"),
+        (completed.id, "completed", "its result can be fetched"),
+    ] {
         let text = format!(
-            "Job {id}: the job is {status}; only a failed, timed-out or cancelled job can be retried."
+            "Job {id}: the job is {status}; only a failed, timed-out or cancelled job can be retried; {instead}."
         );
         assert_eq!(full_problem(place.retry(&caller(), &id).await), (409, "refused".to_owned(), text));
     }
@@ -47,8 +51,9 @@ async fn a_job_that_was_taken_over_is_not_retried() {
     let place = Place::new().await;
     let id = place.created().await;
     place.cancel(&caller(), &id, &CancelRequest { takeover: true }).await.unwrap();
-    let text =
-        format!("Job {id}: the caller took this job over and converted it locally; it cannot be retried.");
+    let text = format!(
+        "Job {id}: the job is cancelled, and the caller took it over and converted it locally; it cannot be retried, create a new job instead."
+    );
     assert_eq!(full_problem(place.retry(&caller(), &id).await), (409, "refused".to_owned(), text));
 }
 

@@ -2,7 +2,7 @@
 //! the usual callers, requests and calls.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Deref,
     sync::{
         Arc,
@@ -20,12 +20,17 @@ use api::{
     result::ResultRequest,
     rfc3339,
 };
+use aws_sdk_dynamodb::{
+    config::{BehaviorVersion, Credentials, Region},
+    types::AttributeValue,
+};
 use bytes::Bytes;
 use domain::{ContentType, Jitter, Job, Timestamp};
 use serde_json::{Map, Value};
-use service::{Caller, Error, Rules, Service, SourceRoots, World};
+use service::{Caller, Error, Rules, Service, SourceRoots, WebhookNetworks, World};
 use sha2::{Digest, Sha256};
 use store::{Connection, Endpoint, StorageKey, Store};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -98,6 +103,7 @@ impl Place {
             longest_wait: Duration::ZERO,
             poll_again: Duration::from_secs(10),
             source_roots: SourceRoots::default(),
+            webhook_networks: WebhookNetworks::default(),
         };
         change(&mut rules);
         let clock = Arc::new(AtomicI64::new(BEGIN.0));
@@ -119,6 +125,7 @@ impl Place {
             longest_wait: Duration::ZERO,
             poll_again: Duration::from_secs(10),
             source_roots: SourceRoots::default(),
+            webhook_networks: WebhookNetworks::default(),
         };
         Service::new(store, rules, Arc::new(TestWorld { clock: Arc::clone(&self.clock), ahead }))
     }
@@ -134,6 +141,49 @@ impl Place {
         place.backend.connection.dynamodb = nobody.clone();
         place.backend.connection.s3 = nobody;
         place.another().await
+    }
+
+    /// A client of the table that knows nothing of jobs.
+    pub(crate) fn raw(&self) -> aws_sdk_dynamodb::Client {
+        let Endpoint::At { url, http, .. } = &self.backend.connection.dynamodb else {
+            panic!("no test goes to AWS")
+        };
+        let network = || aws_smithy_http_client::Builder::new().build_http();
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(Credentials::new("any", "any", None, None, "test"))
+            .endpoint_url(url)
+            .http_client(http.clone().unwrap_or_else(network))
+            .build();
+        aws_sdk_dynamodb::Client::from_conf(config)
+    }
+
+    /// Writes any row.
+    pub(crate) async fn put_row(&self, row: HashMap<String, AttributeValue>) {
+        let table = &self.backend.connection.table;
+        self.raw().put_item().table_name(table).set_item(Some(row)).send().await.unwrap();
+    }
+
+    /// The partition keys of all rows there are.
+    pub(crate) async fn rows(&self) -> BTreeSet<String> {
+        let mut pages =
+            self.raw().scan().table_name(&self.backend.connection.table).into_paginator().items().send();
+        let mut rows = BTreeSet::new();
+        while let Some(row) = pages.next().await {
+            rows.insert(row.unwrap()["pk"].as_s().unwrap().clone());
+        }
+        rows
+    }
+
+    /// The keys of all objects there are.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        self.store().handoff.list("").await.unwrap()
+    }
+
+    /// Sweeps to the end.
+    pub(crate) async fn swept(&self) -> service::Swept {
+        self.sweep(Instant::now() + Duration::from_secs(60)).await.unwrap()
     }
 
     /// Lets time pass.
@@ -294,6 +344,7 @@ pub(crate) fn request(path: &str) -> CreateJobRequest {
         fallback_to_local: None,
         priority: None,
         max_retries: None,
+        webhook_url: None,
     }
 }
 
@@ -361,6 +412,14 @@ pub(crate) fn not_found(id: &str) -> (u16, String) {
 pub(crate) fn stale(id: &str, status: &str) -> (u16, String, String) {
     let text = format!(
         "Job {id}: this attempt no longer holds the job, which is {status}; stop working on it and discard its result."
+    );
+    (409, "stale-lease".to_owned(), text)
+}
+
+/// The answer for a caller that sent no token for a job that is leased to one.
+pub(crate) fn without_token(id: &str) -> (u16, String, String) {
+    let text = format!(
+        "Job {id}: the job is processing under a lease that the header Lease-Token proves, and the call came without it; send the lease_token of the poll's answer."
     );
     (409, "stale-lease".to_owned(), text)
 }

@@ -1,6 +1,9 @@
 //! What DynamoDB charges, by its own count.
 
-use api::result::ReleaseRequest;
+use std::collections::HashMap;
+
+use api::{create::CreateJobRequest, list::ListRequest, result::ReleaseRequest, status::StatusRequest};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Progress;
 use serde_json::json;
 
@@ -39,10 +42,15 @@ impl<'a> Writes<'a> {
 /// A job as the original's ingestion creates it.
 async fn typical(place: &Place) -> String {
     let path = place.uploaded(LONG_NAME).await;
-    let mut request = request(&path);
-    request.task_options = usual_options();
-    request.ingestion_task_id = uuid::Uuid::now_v7().to_string();
-    place.create(&caller(), &request, None).await.unwrap().job_id
+    place.create(&caller(), &typical_request(&path), None).await.unwrap().job_id
+}
+
+fn typical_request(path: &str) -> CreateJobRequest {
+    CreateJobRequest {
+        task_options: usual_options(),
+        ingestion_task_id: uuid::Uuid::now_v7().to_string(),
+        ..request(path)
+    }
 }
 
 async fn say(place: &Place, held: &Held) {
@@ -51,15 +59,35 @@ async fn say(place: &Place, held: &Held) {
 }
 
 #[tokio::test]
-async fn a_life_of_one_attempt_costs_seven_write_units() {
+async fn a_life_of_one_attempt_costs_ten_write_units() {
     let place = Place::new().await;
     let mut writes = Writes::from_now(&place);
-    place.created().await;
-    assert_eq!(writes.since(), 2.0, "created");
-    let held = place.claim().await;
-    assert_eq!(writes.since(), 3.0, "claimed");
-    place.submit(&held, &success("text")).await.unwrap();
-    assert_eq!(writes.since(), 2.0, "finished");
+    // The second of them counts in a row that is there.
+    for _ in 0..2 {
+        place.created().await;
+        assert_eq!(writes.since(), 4.0, "created: the row and three indexes");
+        let held = place.claim().await;
+        assert_eq!(writes.since(), 3.0, "claimed: the row, and one entry of an index in place of another");
+        place.submit(&held, &success("text")).await.unwrap();
+        assert_eq!(writes.since(), 3.0, "finished: the row, an entry less, and the statistics");
+    }
+}
+
+#[tokio::test]
+async fn priorities_cost_nothing() {
+    use api::create::PriorityName::{High, Low, Normal};
+    let place = Place::new().await;
+    let mut lives = Vec::new();
+    for priority in [High, Normal, Low] {
+        let before = place.store().meter.units();
+        let id = place.created_with(|request| request.priority = Some(priority)).await;
+        let held = place.claim().await;
+        assert_eq!(held.id, id);
+        place.submit(&held, &success("text")).await.unwrap();
+        let after = place.store().meter.units();
+        lives.push((after.write - before.write, after.read - before.read));
+    }
+    assert!(lives.iter().all(|life| *life == lives[0]) && lives[0].0 == 10.0, "{lives:?}");
 }
 
 #[tokio::test]
@@ -68,19 +96,68 @@ async fn a_heartbeat_of_a_typical_job_costs_one_write_unit_and_three_when_it_ren
     let id = typical(&place).await;
     let held = place.claim().await;
     assert_eq!(held.id, id);
-    let mut writes = Writes::from_now(&place);
-    say(&place, &held).await;
+    heartbeats(&place, &held).await;
+    let Progress { message, .. } = place.job(&id).await.progress.unwrap();
+    assert_eq!(message.len(), 200);
+}
+
+async fn heartbeats(place: &Place, held: &Held) {
+    let mut writes = Writes::from_now(place);
+    say(place, held).await;
     assert_eq!(writes.since(), 3.0, "the first sign of life");
     for _ in 0..5 {
         place.pass(4);
-        say(&place, &held).await;
+        say(place, held).await;
         assert_eq!(writes.since(), 1.0, "a heartbeat after {} s", place.clock());
     }
     place.pass(1);
-    say(&place, &held).await;
+    say(place, held).await;
     assert_eq!(writes.since(), 3.0, "the renewal");
-    let Progress { message, .. } = place.job(&id).await.progress.unwrap();
-    assert_eq!(message.len(), 200);
+}
+
+/// What a row weighs, by DynamoDB's rules.
+fn weight(item: &HashMap<String, AttributeValue>) -> usize {
+    item.iter().map(|(name, value)| name.len() + weight_of(value)).sum()
+}
+
+fn weight_of(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::N(number) => number.len().div_ceil(2) + 1,
+        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + weight_of(value)).sum::<usize>(),
+        AttributeValue::M(item) => 3 + item.len() + weight(item),
+        _ => 1,
+    }
+}
+
+#[tokio::test]
+async fn a_typical_row_stays_below_a_kilobyte() {
+    let place = Place::new().await;
+    let id = typical(&place).await;
+    let held = place.claim().await;
+    say(&place, &held).await;
+    let row = async || {
+        let key = AttributeValue::S(format!("job#{id}"));
+        let got = place.raw().get_item().table_name(&place.backend.connection.table).key("pk", key);
+        weight(&got.send().await.unwrap().item.unwrap())
+    };
+    let running = row().await;
+    place.submit(&held, &success("text")).await.unwrap();
+    let ended = row().await;
+    println!("bytes of a typical job's row: {running} while it runs, {ended} with its result");
+    assert!(running <= 1024 && ended <= 1024, "{running} and {ended}");
+}
+
+#[tokio::test]
+async fn a_webhook_and_an_idempotency_key_make_no_heartbeat_dearer() {
+    let place = Place::new().await;
+    let path = place.uploaded(LONG_NAME).await;
+    let mut wanted = typical_request(&path);
+    wanted.webhook_url = Some("https://ingest.example.org/api/v1/remote-jobs/webhook".parse().unwrap());
+    place.create(&caller(), &wanted, Some("ingestion-task-0193a5c2-report")).await.unwrap();
+    let held = place.claim().await;
+    heartbeats(&place, &held).await;
 }
 
 #[tokio::test]
@@ -134,6 +211,38 @@ async fn a_call_reads_the_job_once() {
     let before = place.store().meter.units().read;
     say(&place, &held).await;
     assert_eq!(place.store().meter.units().read - before, 1.0);
-    place.status(&caller(), &held.id).await.unwrap();
-    assert_eq!(place.store().meter.units().read - before, 2.0);
+    place.status(&caller(), &held.id, StatusRequest::default()).await.unwrap();
+    // 14 days of history, of which DynamoDB Local counts nothing when nothing is there.
+    let history = if other_dynamodb().is_some() { 0.0 } else { 7.0 };
+    assert_eq!(place.store().meter.units().read - before, 2.0 + history);
+    for _ in 0..3 {
+        place.status(&caller(), &held.id, StatusRequest::default()).await.unwrap();
+    }
+    assert_eq!(place.store().meter.units().read - before, 5.0 + history, "history is good for a minute");
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_costs_a_read_unit_for_each_job_and_little_more() {
+    let place = Place::new().await;
+    for _ in 0..60 {
+        typical(&place).await;
+    }
+    let before = place.store().meter.units();
+    let page = place.list(&caller(), &ListRequest::default()).await.unwrap();
+    let after = place.store().meter.units();
+    assert_eq!((page.jobs.len(), page.cursor.is_some()), (50, true));
+    let read = after.read - before.read;
+    println!("read units of a page of 50 jobs: {read}");
+    assert!(read <= 52.0 && after.write == before.write, "{read}");
+}
+
+#[tokio::test]
+async fn statistics_of_a_tenant_with_nothing_cost_less_than_fifty_read_units() {
+    let place = Place::new().await;
+    let before = place.store().meter.units();
+    place.statistics(&caller()).await.unwrap();
+    let after = place.store().meter.units();
+    let read = after.read - before.read;
+    println!("read units of the statistics of the six known types: {read}");
+    assert!(read < 50.0 && after.write == before.write, "{read}");
 }

@@ -1,8 +1,11 @@
 //! `POST /uploads` and `POST /{id}/result-upload`, with `/parts`, `/complete` and `/abort`.
 
-use api::uploads::{
-    AbortUploadRequest, CompleteUploadRequest, CreateResultUploadRequest, CreateUploadRequest, PartToSign,
-    SignPartsRequest, UploadResponse, UploadedPart,
+use api::{
+    result::ResultRequest,
+    uploads::{
+        AbortUploadRequest, CompleteUploadRequest, CreateResultUploadRequest, CreateUploadRequest,
+        PartToSign, SignPartsRequest, UploadResponse, UploadedPart,
+    },
 };
 use service::{Error, UploadTarget};
 
@@ -143,10 +146,8 @@ async fn under_the_same_idempotency_key_it_is_the_same_place_until_the_file_is_t
 #[tokio::test]
 async fn parts_are_signed_as_often_as_asked_for_and_put_together_once() {
     let place = Place::new().await;
-    let body = vec![7; 5 * 1024 * 1024];
-    let bodies = [body.clone(), vec![8; 100]];
-    // The size announced decides only how; what is there in the end is what was uploaded.
-    let declared = upload("talk.mp4", 65 * MIB, sha256(&bodies.concat()));
+    let bodies = [vec![7; 64 << 20], vec![8; 100]];
+    let declared = upload("talk.mp4", 64 * MIB + 100, sha256(&bodies.concat()));
     let answer = place.create_upload(&caller(), &declared, None).await.unwrap();
     let target = UploadTarget::Source(&answer.upload_id);
     uploaded(&place, target, &answer, &bodies[..1]).await;
@@ -156,11 +157,38 @@ async fn parts_are_signed_as_often_as_asked_for_and_put_together_once() {
             place.complete_upload(&caller(), target, &to_complete(&answer, parts.clone())).await.unwrap();
         assert_eq!(
             (done.source_file_path.as_str(), done.size_bytes),
-            (answer.source_file_path.as_str(), 5 * MIB + 100)
+            (answer.source_file_path.as_str(), 64 * MIB + 100)
         );
     }
     let created = place.create(&caller(), &request(&answer.source_file_path), None).await.unwrap();
     assert_eq!(place.job(&created.job_id).await.spec.source.sha256, Some(declared.sha256));
+}
+
+#[tokio::test]
+async fn what_is_not_as_large_as_was_announced_is_neither_a_source_nor_a_result() {
+    let place = Place::new().await;
+    let held = place.claimed().await;
+    let (begun, of_result) =
+        (begun(&place, 65 * MIB).await, result_upload(&place, &held, 65 * MIB).await.unwrap());
+    let targets = [
+        (UploadTarget::Source(&begun.upload_id), &begun),
+        (UploadTarget::Result { job_id: &held.id, lease_token: held.token() }, &of_result),
+    ];
+    for (target, answer) in targets {
+        let parts = uploaded(&place, target, answer, &[vec![1; 10]]).await;
+        let done = place.complete_upload(&caller(), target, &to_complete(answer, parts)).await.unwrap();
+        assert_eq!(done.size_bytes, 10);
+    }
+    let text = "names an upload of 10 bytes that was announced as 68157440; upload it again, under another Idempotency-Key if it had one";
+    let created = place.create(&caller(), &request(&begun.source_file_path), None).await;
+    assert_eq!(problem(created), field("source_file_path", text));
+    let result = ResultRequest {
+        success: true,
+        result_key: Some(of_result.source_file_path.clone()),
+        ..ResultRequest::default()
+    };
+    assert_eq!(problem(place.submit(&held, &result).await), field("result_key", text));
+    assert_eq!(place.status_of(&held.id).await, "processing");
 }
 
 #[tokio::test]

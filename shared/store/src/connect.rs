@@ -5,7 +5,10 @@ use aws_credential_types::Credentials;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use crate::{Handoff, JobTable, KeyTable, Meter, StoreError, table::Layout};
+use crate::{
+    EventTable, Handoff, JobTable, KeyTable, Meter, QueueTable, StatisticsTable, StoreError, SweepTable,
+    WebhookSecretTable, dynamodb::Table, table::Layout,
+};
 
 /// Where the table and the bucket are, and how they are laid out.
 #[derive(Clone, Debug)]
@@ -46,8 +49,18 @@ pub enum Endpoint {
 pub struct Store {
     /// The jobs.
     pub jobs: JobTable,
+    /// What their webhooks are to be told.
+    pub events: EventTable,
+    /// Which queues are paused.
+    pub queues: QueueTable,
+    /// How many jobs ended, and how long conversions took.
+    pub statistics: StatisticsTable,
+    /// What the sweeps saw.
+    pub sweeps: SweepTable,
     /// The API keys.
     pub keys: KeyTable,
+    /// What events are signed with.
+    pub webhook_secrets: WebhookSecretTable,
     /// The files.
     pub handoff: Handoff,
     /// What DynamoDB has charged.
@@ -57,20 +70,33 @@ pub struct Store {
 impl Store {
     /// Makes the clients. Nothing is sent yet.
     pub async fn connect(connection: &Connection) -> Self {
-        let meter = Arc::new(Meter::default());
-        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk_config(&connection.dynamodb).await);
+        let client = aws_sdk_dynamodb::Client::new(&sdk_config(&connection.dynamodb).await);
         let layout = Layout { shards: connection.shards.max(1), retention: connection.retention };
+        let handoff = Handoff::new(&sdk_config(&connection.s3).await, connection.bucket.clone());
+        let table = Table { client, name: connection.table.clone(), meter: Arc::default() };
+        Self::over(&table, layout, handoff)
+    }
+
+    fn over(table: &Table, layout: Layout, handoff: Handoff) -> Self {
         Self {
-            jobs: JobTable {
-                client: dynamodb.clone(),
-                table: connection.table.clone(),
-                layout,
-                meter: Arc::clone(&meter),
-            },
-            keys: KeyTable { client: dynamodb, table: connection.table.clone(), meter: Arc::clone(&meter) },
-            handoff: Handoff::new(&sdk_config(&connection.s3).await, connection.bucket.clone()),
-            meter,
+            jobs: JobTable { table: table.clone(), layout },
+            events: EventTable { table: table.clone(), retention: layout.retention },
+            queues: QueueTable { table: table.clone() },
+            statistics: StatisticsTable { table: table.clone() },
+            sweeps: SweepTable { table: table.clone() },
+            keys: KeyTable { table: table.clone() },
+            webhook_secrets: WebhookSecretTable { table: table.clone() },
+            handoff,
+            meter: Arc::clone(&table.meter),
         }
+    }
+
+    /// The same store with a meter of its own, for work whose units are counted apart. They count in this one's too.
+    #[must_use]
+    pub fn metered(&self) -> Self {
+        let meter = Arc::new(Meter::within(&self.meter));
+        let table = Table { meter, ..self.jobs.table.clone() };
+        Self::over(&table, self.jobs.layout, self.handoff.clone())
     }
 
     /// Makes the table and the bucket if they are not there: on one machine and in tests.
@@ -78,7 +104,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when either cannot be made.
     pub async fn ensure(&self) -> Result<(), StoreError> {
-        self.jobs.ensure().await?;
+        self.jobs.table.ensure().await?;
         self.handoff.ensure().await
     }
 }

@@ -10,8 +10,8 @@ use aws_sdk_s3::{
     primitives::ByteStream,
     types::{
         AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ChecksumAlgorithm, ChecksumMode,
-        CompletedMultipartUpload, CompletedPart, ExpirationStatus, LifecycleExpiration, LifecycleRule,
-        LifecycleRuleFilter,
+        CompletedMultipartUpload, CompletedPart, Delete, ExpirationStatus, LifecycleExpiration,
+        LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
     },
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -55,6 +55,16 @@ pub struct Object {
     pub etag: String,
     /// Its SHA-256: verified by the object store, or for a multipart object declared by whoever began the upload.
     pub sha256: Option<[u8; 32]>,
+    /// The size that a multipart upload was announced with. S3 signs the sizes of the parts, and not their sum.
+    pub announced_bytes: Option<u64>,
+}
+
+impl Object {
+    /// Whether it is as large as was announced.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.announced_bytes.is_none_or(|announced| announced == self.size_bytes)
+    }
 }
 
 /// A part to be signed.
@@ -81,6 +91,12 @@ pub struct SignedPart {
 
 /// The metadata entry that carries a multipart object's SHA-256, for which S3 keeps only a hash of hashes.
 const WHOLE_SHA256: &str = "sha256";
+
+/// The metadata entry that carries the size a multipart upload was announced with.
+const WHOLE_SIZE: &str = "size";
+
+/// The most objects that S3 deletes in one request.
+const MOST_DELETED: usize = 1000;
 
 /// How long sources, task options and results stay. Longer than any retry of a job that is kept for 30 days.
 const OBJECT_DAYS: i32 = 45;
@@ -175,6 +191,7 @@ impl Handoff {
                     let text = output.metadata()?.get(WHOLE_SHA256)?;
                     hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
                 }),
+                announced_bytes: output.metadata().and_then(|entries| entries.get(WHOLE_SIZE)?.parse().ok()),
             })),
             Err(SdkError::ServiceError(service)) if service.err().is_not_found() => Ok(None),
             Err(error) => Err(StoreError::of("head object", error)),
@@ -274,11 +291,58 @@ impl Handoff {
         Ok(Some(body.into()))
     }
 
+    /// The keys of all objects whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the object store does not answer.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| StoreError::of("list objects", error))?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        Ok(keys)
+    }
+
+    /// Deletes objects. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the object store does not answer, or does not delete one of them. Others may be gone.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        for keys in keys.chunks(MOST_DELETED) {
+            let named = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build());
+            let named = named.collect::<Result<_, _>>().map_err(built)?;
+            let delete = Delete::builder().set_objects(Some(named)).quiet(true).build().map_err(built)?;
+            let output = self
+                .client
+                .delete_objects()
+                .bucket(&self.bucket)
+                .delete(delete)
+                .send()
+                .await
+                .map_err(|error| StoreError::of("delete objects", error))?;
+            if let Some(error) = output.errors().first() {
+                return Err(StoreError::Unavailable {
+                    operation: "delete objects",
+                    cause: format!("{error:?}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Begins an upload in parts and gives the object store's id for it.
     ///
     /// # Errors
     /// [`StoreError`] when the object store does not answer.
-    pub async fn begin_multipart(&self, key: &StorageKey, sha256: &[u8; 32]) -> Result<String, StoreError> {
+    pub async fn begin_multipart(
+        &self,
+        key: &StorageKey,
+        size_bytes: u64,
+        sha256: &[u8; 32],
+    ) -> Result<String, StoreError> {
         let output = self
             .client
             .create_multipart_upload()
@@ -286,6 +350,7 @@ impl Handoff {
             .key(key.to_string())
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .metadata(WHOLE_SHA256, hex::encode(sha256))
+            .metadata(WHOLE_SIZE, size_bytes.to_string())
             .send()
             .await
             .map_err(|error| StoreError::of("begin multipart upload", error))?;
@@ -435,10 +500,6 @@ where
 }
 
 fn lifecycle() -> Result<BucketLifecycleConfiguration, StoreError> {
-    let built = |error: aws_sdk_s3::error::BuildError| StoreError::Rejected {
-        operation: "build lifecycle",
-        cause: error.to_string(),
-    };
     let prefixes = [StorageKey::SOURCES, StorageKey::OPTIONS, StorageKey::RESULTS];
     let rules = prefixes.iter().map(|prefix| {
         LifecycleRule::builder()
@@ -457,6 +518,12 @@ fn lifecycle() -> Result<BucketLifecycleConfiguration, StoreError> {
         .set_rules(Some(rules.collect::<Result<_, _>>().map_err(built)?))
         .build()
         .map_err(built)
+}
+
+/// The SDK's builders fail on missing fields, which only a bug here leaves out.
+#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
+fn built(error: aws_sdk_s3::error::BuildError) -> StoreError {
+    StoreError::Rejected { operation: "build request", cause: error.to_string() }
 }
 
 fn presigning(valid: Duration) -> Result<PresigningConfig, StoreError> {

@@ -1,21 +1,17 @@
-use std::{collections::HashMap, sync::Arc};
-
-use aws_sdk_dynamodb::{
-    Client,
-    types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use domain::{KeyId, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use crate::{Meter, StoreError, row::Item, table::failed_condition};
+use crate::{
+    StoreError,
+    dynamodb::{Condition, Item, Put, Table},
+};
 
 /// The rows of API keys in the one table.
 #[derive(Clone, Debug)]
 pub struct KeyTable {
-    pub(crate) client: Client,
-    pub(crate) table: String,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) table: Table,
 }
 
 /// An API key as it is stored: without its secret, of which only the SHA-256 is kept. The secret is random, so a
@@ -58,7 +54,7 @@ impl KeyTable {
     /// # Errors
     /// [`StoreError`] when the table does not answer.
     pub async fn create(&self, key: &KeyRecord) -> Result<bool, StoreError> {
-        self.put(key, "attribute_not_exists(pk)", HashMap::new()).await
+        self.put(key, Condition::Absent).await
     }
 
     /// Reads a key, revoked or not.
@@ -66,18 +62,7 @@ impl KeyTable {
     /// # Errors
     /// [`StoreError`] when the table does not answer or the row is no key.
     pub async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(format!("{PREFIX}{id}")))
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| StoreError::of("read key", error))?;
-        self.meter.read(output.consumed_capacity());
-        output.item.map(decode).transpose()
+        self.table.get("read key", format!("{PREFIX}{id}")).await?.map(decode).transpose()
     }
 
     /// Ends a key, if it is still as it was read. False when it is not, and nothing was written.
@@ -87,12 +72,11 @@ impl KeyTable {
     pub async fn revoke(&self, read: &KeyRecord, now: Timestamp) -> Result<bool, StoreError> {
         let revoked = KeyRecord { revoked_at: Some(now), ..read.clone() };
         let secret = AttributeValue::B(read.secret_sha256.to_vec().into());
-        self.put(
-            &revoked,
+        let condition = Condition::Is(
             "secret_sha256 = :read AND attribute_not_exists(revoked_at)",
-            HashMap::from([(":read".to_owned(), secret)]),
-        )
-        .await
+            Item::from([(":read".to_owned(), secret)]),
+        );
+        self.put(&revoked, condition).await
     }
 
     /// Every key, oldest first. Reads the whole table: for operators on one machine, not for a hot path.
@@ -104,9 +88,10 @@ impl KeyTable {
         let mut from = None;
         loop {
             let output = self
+                .table
                 .client
                 .scan()
-                .table_name(&self.table)
+                .table_name(&self.table.name)
                 .filter_expression("begins_with(pk, :prefix)")
                 .expression_attribute_values(":prefix", AttributeValue::S(PREFIX.to_owned()))
                 .set_exclusive_start_key(from)
@@ -114,7 +99,7 @@ impl KeyTable {
                 .send()
                 .await
                 .map_err(|error| StoreError::of("list keys", error))?;
-            self.meter.read(output.consumed_capacity());
+            self.table.meter.read(output.consumed_capacity());
             for item in output.items.unwrap_or_default() {
                 keys.push(decode(item)?);
             }
@@ -126,33 +111,11 @@ impl KeyTable {
         }
     }
 
-    async fn put(
-        &self,
-        key: &KeyRecord,
-        condition: &str,
-        values: HashMap<String, AttributeValue>,
-    ) -> Result<bool, StoreError> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(encode(key)?))
-            .condition_expression(condition)
-            .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(output) => {
-                self.meter.wrote(output.consumed_capacity());
-                Ok(true)
-            }
-            Err(error) => {
-                let item = failed_condition(error).map_err(|error| StoreError::of("write key", *error))?;
-                // What is in the way may be this very write, repeated by the SDK after a lost answer.
-                Ok(item.map(decode).transpose()?.as_ref() == Some(key))
-            }
+    async fn put(&self, key: &KeyRecord, condition: Condition) -> Result<bool, StoreError> {
+        match self.table.put("write key", encode(key)?, condition).await? {
+            Put::Written => Ok(true),
+            // What is in the way may be this very write, repeated by the SDK after a lost answer.
+            Put::Lost(item) => Ok(item.map(decode).transpose()?.as_ref() == Some(key)),
         }
     }
 }

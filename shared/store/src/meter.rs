@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
@@ -9,6 +12,8 @@ pub struct Meter {
     read_tenths: AtomicU64,
     write_tenths: AtomicU64,
     lost_conditions: AtomicU64,
+    /// Counts what this one counts as well.
+    whole: Option<Arc<Self>>,
 }
 
 /// What a [`Meter`] has counted.
@@ -23,6 +28,11 @@ pub struct Units {
 }
 
 impl Meter {
+    /// A meter of a part of what `whole` counts.
+    pub(crate) fn within(whole: &Arc<Self>) -> Self {
+        Self { whole: Some(Arc::clone(whole)), ..Self::default() }
+    }
+
     /// What was counted so far.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a count of tenths stays far below 2^52")]
@@ -36,14 +46,17 @@ impl Meter {
 
     pub(crate) fn read(&self, consumed: Option<&ConsumedCapacity>) {
         self.read_tenths.fetch_add(tenths(consumed), Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.read(consumed));
     }
 
     pub(crate) fn wrote(&self, consumed: Option<&ConsumedCapacity>) {
         self.write_tenths.fetch_add(tenths(consumed), Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.wrote(consumed));
     }
 
     pub(crate) fn lost_condition(&self) {
         self.lost_conditions.fetch_add(1, Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.lost_condition());
     }
 }
 

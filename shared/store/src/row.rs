@@ -3,21 +3,18 @@
 //! Every heartbeat pays for the whole row, by the kilobyte and names included. So what follows from other attributes
 //! is left out, and so is what has its usual value.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     Attempt, ContentType, FileName, Holder, Inconsistent, Job, JobId, KeyId, LeaseTerms, Limits, Outcome,
     Pending, Priority, Progress, ResultRef, Running, Source, Spec, State, Status, TaskOptions, Tenant,
-    Timestamp, TokenHash, Wait, WorkerId,
+    Timestamp, TokenHash, Wait, WebhookUrl, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 use uuid::Uuid;
 
-use crate::{StorageKey, StoreError, table::Layout};
-
-pub(crate) type Item = HashMap<String, AttributeValue>;
+use crate::{StorageKey, StoreError, dynamodb::Item, table::Layout};
 
 /// The table's attributes. Times are milliseconds, spans seconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,10 +25,12 @@ struct Row {
     /// For DynamoDB's TTL, in seconds. Present once the job has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
-    tenant: Tenant,
+    /// The partition of the `by_day` index: the tenant and the day of `created_at`.
+    day: String,
+    /// The partition of the `by_task` index: the tenant and the ingestion service's id.
+    task: String,
     #[serde(rename = "type")]
     content_type: ContentType,
-    task_id: String,
     source: SourceRow,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     options: Option<String>,
@@ -42,11 +41,15 @@ struct Row {
     priority: Option<PriorityRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<ByteArray<32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<WebhookUrl>,
     created_at: Timestamp,
     /// Absent when it is `created_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     opened_at: Option<Timestamp>,
+    #[serde(rename = "updated")]
     updated_at: Timestamp,
+    #[serde(rename = "rev")]
     revision: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<AttemptRow>,
@@ -235,6 +238,17 @@ pub(crate) fn job_of_pk(pk: &str) -> Option<JobId> {
     pk.strip_prefix("job#")?.parse().ok()
 }
 
+/// The partition of the `by_day` index for what a tenant created on the day of `at`.
+pub(crate) fn day_key(tenant: &Tenant, at: Timestamp) -> String {
+    let day = at.day();
+    format!("{tenant}#{day}")
+}
+
+/// The partition of the `by_task` index for one of a tenant's ingestion tasks.
+pub(crate) fn task_key(tenant: &Tenant, task_id: &str) -> String {
+    format!("{tenant}#{task_id}")
+}
+
 /// The row of `job`.
 pub(crate) fn encode(job: &Job, layout: &Layout) -> Result<Item, StoreError> {
     serde_dynamo::to_item(row_of(job, layout))
@@ -258,10 +272,11 @@ fn row_of(job: &Job, layout: &Layout) -> Row {
     Row {
         pk: pk(job.id),
         due: DueRow { due_key: layout.due_key(job), due_at: job.due_at(), deadline: job.deadline() },
-        expires_at: job.ending().map(|end| end.at.plus(layout.retention).0 / 1000),
-        tenant: job.tenant.clone(),
+        // Counted from the last change: an imported job may have ended long ago elsewhere.
+        expires_at: job.ending().map(|_| job.updated_at.plus(layout.retention).0 / 1000),
+        day: day_key(&job.tenant, job.created_at),
+        task: task_key(&job.tenant, &job.spec.ingestion_task_id),
         content_type: job.spec.content_type.clone(),
-        task_id: job.spec.ingestion_task_id.clone(),
         source: source_row(job),
         options,
         options_stored,
@@ -277,6 +292,7 @@ fn row_of(job: &Job, layout: &Layout) -> Row {
             Priority::Low => Some(PriorityRow::Low),
         },
         request: job.spec.request_hash.map(ByteArray::new),
+        webhook: job.spec.webhook.clone(),
         created_at: job.created_at,
         opened_at: (job.opened_at != job.created_at).then_some(job.opened_at),
         updated_at: job.updated_at,
@@ -413,14 +429,19 @@ fn status_row(status: Status) -> StatusRow {
 fn job_of(row: Row) -> Result<Job, Inconsistent> {
     let attempts = row.attempts.into_iter().map(attempt_of).collect::<Result<Vec<_>, _>>()?;
     let id = job_of_pk(&row.pk).ok_or(Inconsistent("the partition key is no job's"))?;
-    let key_of_result = |sha256| result_key(id, &row.tenant, attempts.len(), sha256);
+    let (tenant, task_id) = row.task.split_once('#').ok_or(Inconsistent("a task without a tenant"))?;
+    let tenant: Tenant = tenant.parse().map_err(|_| Inconsistent("a task of no tenant"))?;
+    if row.day != day_key(&tenant, row.created_at) {
+        return Err(Inconsistent("the day is not the one the job was created on"));
+    }
+    let key_of_result = |sha256| result_key(id, &tenant, attempts.len(), sha256);
     let state = state_of(row.status, row.pending, row.running, row.end, row.due.due_at, key_of_result)?;
     let job = Job {
         id,
         spec: Spec {
             content_type: row.content_type,
-            ingestion_task_id: row.task_id,
-            source: source_of(row.source, &row.tenant)?,
+            ingestion_task_id: task_id.to_owned(),
+            source: source_of(row.source, &tenant)?,
             task_options: match (row.options, row.options_stored) {
                 (None, true) => TaskOptions::Stored,
                 (Some(text), false) => TaskOptions::Inline(text),
@@ -439,8 +460,9 @@ fn job_of(row: Row) -> Result<Job, Inconsistent> {
                 Some(PriorityRow::Low) => Priority::Low,
             },
             request_hash: row.request.map(ByteArray::into_array),
+            webhook: row.webhook,
         },
-        tenant: row.tenant,
+        tenant,
         created_at: row.created_at,
         opened_at: row.opened_at.unwrap_or(row.created_at),
         updated_at: row.updated_at,

@@ -44,6 +44,12 @@ impl StorageKey {
     /// The prefix of all results, for the bucket's lifecycle.
     pub const RESULTS: &str = "results/";
 
+    /// What the keys of all results of a job begin with, those of no other.
+    #[must_use]
+    pub fn results_of(tenant: &Tenant, job: JobId) -> String {
+        format!("{}{tenant}/{job}/", Self::RESULTS)
+    }
+
     /// Whose object it is.
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
@@ -120,6 +126,7 @@ mod tests {
         assert_eq!(spelled[0], "sources/t1/00000000-0000-0000-0000-000000000007/a_b.mp3");
         assert_eq!(spelled[1], "options/t1/00000000-0000-0000-0000-000000000007.json");
         assert!(spelled[2].starts_with("results/t1/00000000-0000-0000-0000-000000000007/3-abab"));
+        assert!(spelled[2].starts_with(&StorageKey::results_of(keys[2].tenant(), JobId(id))));
         for (key, text) in keys.iter().zip(&spelled) {
             assert_eq!(text.parse::<StorageKey>().as_ref(), Ok(key));
             assert_eq!(key.tenant().as_str(), "t1");

@@ -1,32 +1,21 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    Client,
-    error::SdkError,
-    operation::put_item::PutItemError,
-    types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
-        ScalarAttributeType, TimeToLiveSpecification, TimeToLiveStatus,
-    },
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use domain::{ContentType, Job, JobId, Pending, State, Tenant, Timestamp, Wait};
 
 use crate::{
-    Meter, StoreError,
-    row::{Item, decode, encode, job_of_pk, pk},
+    StoreError,
+    dynamodb::{Condition, Item, Put, Table, number},
+    events,
+    row::{decode, encode, job_of_pk, pk},
+    schema::DUE_INDEX,
 };
-
-/// The table's sparse index of what is due next.
-const DUE_INDEX: &str = "due";
 
 /// The rows of jobs in the one DynamoDB table.
 #[derive(Clone, Debug)]
 pub struct JobTable {
-    pub(crate) client: Client,
-    pub(crate) table: String,
+    pub(crate) table: Table,
     pub(crate) layout: Layout,
-    pub(crate) meter: Arc<Meter>,
 }
 
 /// How jobs are spread over the `due` index, and how long their rows stay.
@@ -72,6 +61,15 @@ pub enum Replacement {
     Lost(Option<Box<Job>>),
 }
 
+/// What became of a deletion.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deletion {
+    /// The row is gone, by this or by an earlier try whose answer was lost.
+    Deleted,
+    /// Somebody had changed the job, and it is still there. What it is now.
+    Lost(Box<Job>),
+}
+
 /// What the `due` index says of one live job. It is a hint: only the row is the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveHint {
@@ -81,6 +79,8 @@ pub struct LiveHint {
     pub queue: String,
     /// Whether it waits for its turn.
     pub waiting: bool,
+    /// Whether it runs. If it does neither, it waits for the end of a backoff.
+    pub running: bool,
     /// When it is due.
     pub due_at: Timestamp,
     /// When its wait or run times out.
@@ -89,14 +89,22 @@ pub struct LiveHint {
     pub created_at: Timestamp,
 }
 
-/// A page of all live jobs.
+/// A page of all that the `due` index holds.
 #[derive(Clone, Debug, Default)]
 pub struct LivePage {
-    /// What the page holds.
+    /// The live jobs.
     pub hints: Vec<LiveHint>,
+    /// How many events are to be delivered.
+    pub undelivered: u64,
+    /// How many events were given up.
+    pub dead: u64,
     /// Where the next page begins; absent on the last.
-    pub next: Option<HashMap<String, AttributeValue>>,
+    pub next: Option<LivePlace>,
 }
+
+/// A place in the `due` index, to go on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LivePlace(pub(crate) Item);
 
 impl Layout {
     /// The partition of the `due` index that a job is in while it is live.
@@ -132,8 +140,8 @@ impl JobTable {
     /// # Errors
     /// [`StoreError`] when the table does not answer.
     pub async fn create(&self, job: &Job) -> Result<Creation, StoreError> {
-        let written = self.put("create job", job, "attribute_not_exists(pk)", None).await?;
-        match written {
+        let item = encode(job, &self.layout)?;
+        match replacement(self.table.put("create job", item, Condition::Absent).await?, job)? {
             Replacement::Written => Ok(Creation::Created),
             Replacement::Lost(Some(existing)) => Ok(Creation::Exists(existing)),
             Replacement::Lost(None) => Err(StoreError::Unavailable {
@@ -148,66 +156,34 @@ impl JobTable {
     /// # Errors
     /// [`StoreError`] when the table does not answer or the row is no job.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(pk(id)))
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| StoreError::of("read job", error))?;
-        self.meter.read(output.consumed_capacity());
-        output.item.map(decode).transpose()
+        self.table.get("read job", pk(id)).await?.map(decode).transpose()
     }
 
-    /// Writes `new` in place of `read`, if the row is still at the revision that was read.
+    /// Writes `new` in place of `read`, if the row is still at the revision that was read. When the job has ended by
+    /// this and owes its webhook an event, that is written with it: both or neither.
     ///
     /// # Errors
     /// [`StoreError`] when the table does not answer.
     pub async fn replace(&self, read: &Job, new: &Job) -> Result<Replacement, StoreError> {
-        self.put("write job", new, "revision = :read", Some(read.revision)).await
+        let (item, condition) = (encode(new, &self.layout)?, unchanged(read));
+        let put = match new.event_since(read) {
+            None => self.table.put("write job", item, condition).await?,
+            Some(event) => {
+                let event = events::encode(&event, self.layout.retention)?;
+                self.table.put_both("end job", item, condition, event).await?
+            }
+        };
+        replacement(put, new)
     }
 
-    async fn put(
-        &self,
-        operation: &'static str,
-        job: &Job,
-        condition: &str,
-        read: Option<u64>,
-    ) -> Result<Replacement, StoreError> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(encode(job, &self.layout)?))
-            .condition_expression(condition)
-            .set_expression_attribute_values(read.map(|revision| {
-                HashMap::from([(":read".to_owned(), AttributeValue::N(revision.to_string()))])
-            }))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        let error = match sent {
-            Ok(output) => {
-                self.meter.wrote(output.consumed_capacity());
-                return Ok(Replacement::Written);
-            }
-            Err(error) => error,
-        };
-        match failed_condition(error) {
-            Ok(item) => {
-                self.meter.lost_condition();
-                let now = item.map(decode).transpose()?;
-                // The SDK repeats a write whose answer was lost; then what is in the way is the write itself.
-                if now.as_ref() == Some(job) {
-                    return Ok(Replacement::Written);
-                }
-                Ok(Replacement::Lost(now.map(Box::new)))
-            }
-            Err(error) => Err(StoreError::of(operation, *error)),
+    /// Deletes a job, if its row is still at the revision that was read.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the table does not answer.
+    pub async fn delete(&self, read: &Job) -> Result<Deletion, StoreError> {
+        match self.table.delete("delete job", pk(read.id), unchanged(read)).await? {
+            Put::Written | Put::Lost(None) => Ok(Deletion::Deleted),
+            Put::Lost(Some(now)) => Ok(Deletion::Lost(Box::new(decode(now)?))),
         }
     }
 
@@ -225,9 +201,10 @@ impl JobTable {
         most: u32,
     ) -> Result<Vec<JobId>, StoreError> {
         let output = self
+            .table
             .client
             .query()
-            .table_name(&self.table)
+            .table_name(&self.table.name)
             .index_name(DUE_INDEX)
             .key_condition_expression("due_key = :queue AND due_at <= :now")
             .expression_attribute_values(
@@ -240,7 +217,7 @@ impl JobTable {
             .send()
             .await
             .map_err(|error| StoreError::of("query due jobs", error))?;
-        self.meter.read(output.consumed_capacity());
+        self.table.meter.read(output.consumed_capacity());
         Ok(output.items.unwrap_or_default().iter().filter_map(id_of).collect())
     }
 
@@ -252,90 +229,59 @@ impl JobTable {
         &self,
         segment: u32,
         segments: u32,
-        from: Option<HashMap<String, AttributeValue>>,
+        from: Option<LivePlace>,
     ) -> Result<LivePage, StoreError> {
         let output = self
+            .table
             .client
             .scan()
-            .table_name(&self.table)
+            .table_name(&self.table.name)
             .index_name(DUE_INDEX)
             .segment(i32::try_from(segment).unwrap_or(0))
             .total_segments(i32::try_from(segments).unwrap_or(1))
-            .set_exclusive_start_key(from)
+            .set_exclusive_start_key(from.map(|place| place.0))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
             .map_err(|error| StoreError::of("scan live jobs", error))?;
-        self.meter.read(output.consumed_capacity());
-        let hints = output.items.unwrap_or_default().iter().filter_map(live_hint).collect();
-        Ok(LivePage { hints, next: output.last_evaluated_key.filter(|key| !key.is_empty()) })
-    }
-
-    /// Makes the table if it is not there: on one machine and in tests. On AWS the template makes it.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the table can neither be described nor made.
-    pub async fn ensure(&self) -> Result<(), StoreError> {
-        let created = self
-            .client
-            .create_table()
-            .table_name(&self.table)
-            .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(attribute("pk", ScalarAttributeType::S)?)
-            .attribute_definitions(attribute("due_key", ScalarAttributeType::S)?)
-            .attribute_definitions(attribute("due_at", ScalarAttributeType::N)?)
-            .key_schema(key("pk", KeyType::Hash)?)
-            .global_secondary_indexes(due_index()?)
-            .send()
-            .await;
-        match created {
-            Ok(_) => {}
-            Err(SdkError::ServiceError(service)) if service.err().is_resource_in_use_exception() => {}
-            Err(error) => return Err(StoreError::of("create table", error)),
+        self.table.meter.read(output.consumed_capacity());
+        let mut page = LivePage::default();
+        for item in output.items.unwrap_or_default() {
+            match item.get("due_key").and_then(|key| key.as_s().ok()) {
+                Some(key) if key.starts_with("event#") => page.undelivered += 1,
+                Some(key) if key.starts_with("dead#") => page.dead += 1,
+                Some(_) | None => page.hints.extend(live_hint(&item)),
+            }
         }
-        // Looked at also when the table was there: whoever made it may have stopped before this.
-        if self.has_ttl().await? { Ok(()) } else { self.set_ttl().await }
-    }
-
-    async fn has_ttl(&self) -> Result<bool, StoreError> {
-        let described = self
-            .client
-            .describe_time_to_live()
-            .table_name(&self.table)
-            .send()
-            .await
-            .map_err(|error| StoreError::of("describe time to live", error))?;
-        let status = described.time_to_live_description().and_then(|ttl| ttl.time_to_live_status());
-        Ok(matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)))
-    }
-
-    async fn set_ttl(&self) -> Result<(), StoreError> {
-        let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
-        self.client
-            .update_time_to_live()
-            .table_name(&self.table)
-            .time_to_live_specification(ttl.map_err(built)?)
-            .send()
-            .await
-            .map_err(|error| StoreError::of("set time to live", error))?;
-        Ok(())
+        page.next = output.last_evaluated_key.filter(|key| !key.is_empty()).map(LivePlace);
+        Ok(page)
     }
 }
 
-/// The item in the way of a conditional put, or the error that it was otherwise.
-pub(crate) fn failed_condition(
-    error: SdkError<PutItemError>,
-) -> Result<Option<Item>, Box<SdkError<PutItemError>>> {
-    match error {
-        SdkError::ServiceError(service) if service.err().is_conditional_check_failed_exception() => {
-            match service.into_err() {
-                PutItemError::ConditionalCheckFailedException(failed) => {
-                    Ok(failed.item.filter(|item| !item.is_empty()))
-                }
-                _ => Ok(None),
+/// The row is still what was read. The revision alone does not say so: a job that was deleted and created anew under the
+/// same idempotency key may have come to the same one.
+fn unchanged(read: &Job) -> Condition {
+    Condition::Is(
+        "rev = :read AND created_at = :created",
+        Item::from([
+            (":read".to_owned(), number(read.revision)),
+            (":created".to_owned(), number(read.created_at.0)),
+        ]),
+    )
+}
+
+/// What became of a conditional put of `job`.
+fn replacement(put: Put, job: &Job) -> Result<Replacement, StoreError> {
+    match put {
+        Put::Written => Ok(Replacement::Written),
+        Put::Lost(item) => {
+            let now = item.map(decode).transpose()?;
+            // The SDK repeats a write whose answer was lost; then what is in the way is the write itself.
+            if now.as_ref() == Some(job) {
+                return Ok(Replacement::Written);
             }
+            Ok(Replacement::Lost(now.map(Box::new)))
         }
-        other => Err(Box::new(other)),
     }
 }
 
@@ -349,38 +295,13 @@ fn live_hint(item: &Item) -> Option<LiveHint> {
     Some(LiveHint {
         id: id_of(item)?,
         waiting: queue.starts_with(Due::Waiting.prefix()),
+        running: item
+            .get("status")
+            .and_then(|status| status.as_s().ok())
+            .is_some_and(|is| is == "processing"),
         queue,
         due_at: time("due_at")?,
         deadline: time("deadline")?,
         created_at: time("created_at")?,
     })
-}
-
-fn due_index() -> Result<GlobalSecondaryIndex, StoreError> {
-    let projection = Projection::builder()
-        .projection_type(ProjectionType::Include)
-        .non_key_attributes("deadline")
-        .non_key_attributes("created_at")
-        .build();
-    GlobalSecondaryIndex::builder()
-        .index_name(DUE_INDEX)
-        .key_schema(key("due_key", KeyType::Hash)?)
-        .key_schema(key("due_at", KeyType::Range)?)
-        .projection(projection)
-        .build()
-        .map_err(built)
-}
-
-fn attribute(name: &str, kind: ScalarAttributeType) -> Result<AttributeDefinition, StoreError> {
-    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().map_err(built)
-}
-
-fn key(name: &str, kind: KeyType) -> Result<KeySchemaElement, StoreError> {
-    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().map_err(built)
-}
-
-/// The SDK's builders fail on missing fields, which only a bug here leaves out.
-#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
-fn built(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
-    StoreError::Rejected { operation: "build request", cause: error.to_string() }
 }

@@ -153,7 +153,7 @@ async fn a_job_that_was_given_back_waits_at_its_old_rank() {
     let first = place.created(new_job()).await;
     let second = place.created(Job { created_at: at(5), ..new_job() }).await;
     let running = place.replaced(&first, claimed(&first, &worker, at(6))).await;
-    place.replaced(&running, running.release(&worker.0, at(7), half()).unwrap()).await;
+    place.replaced(&running, running.release(&worker.0, at(7), half()).unwrap().unwrap()).await;
     assert_eq!(due(&place, Due::Waiting, at(8)).await, [first.id, second.id]);
 }
 

@@ -184,8 +184,9 @@ async fn head_tells_size_etag_and_the_checksum_that_was_verified() {
     let key = source("a.txt");
     assert_eq!(place.handoff.head(&key.to_string()).await.unwrap(), None);
     place.handoff.put(&key, "hello".into(), &sha256(b"hello")).await.unwrap();
-    let Object { size_bytes, etag, sha256: hash } =
+    let Object { size_bytes, etag, sha256: hash, announced_bytes } =
         place.handoff.head(&key.to_string()).await.unwrap().unwrap();
+    assert_eq!(announced_bytes, None, "its size was signed");
     assert_eq!((size_bytes, hash), (5, Some(sha256(b"hello"))));
     assert_eq!(etag, "\"5d41402abc4b2a76b9719d911017c592\"");
 }
@@ -210,7 +211,7 @@ async fn parts_become_one_object_with_the_checksum_that_was_declared() {
     let key = source("a.bin");
     let parts = [vec![1; 5 * MIB], vec![2; 100]];
     let whole = parts.concat();
-    let id = place.handoff.begin_multipart(&key, &sha256(&whole)).await.unwrap();
+    let id = place.handoff.begin_multipart(&key, whole.len() as u64, &sha256(&whole)).await.unwrap();
     let uploaded = uploaded(&place, &key, &id, &parts).await;
     assert_eq!(place.handoff.head(&key.to_string()).await.unwrap(), None);
     assert_eq!(place.handoff.complete_multipart(&key, &id, &uploaded).await.unwrap(), Ok(()));
@@ -223,7 +224,7 @@ async fn parts_become_one_object_with_the_checksum_that_was_declared() {
 async fn a_part_is_signed_with_its_length_and_checksum_and_taken_only_so() {
     let place = Place::new().await;
     let key = source("a.bin");
-    let id = place.handoff.begin_multipart(&key, &[0; 32]).await.unwrap();
+    let id = place.handoff.begin_multipart(&key, 1, &[0; 32]).await.unwrap();
     let part = Part { number: 1, size_bytes: 5, sha256: sha256(b"hello") };
     let put = place.handoff.presign_part(&key, &id, &part, HOUR).await.unwrap();
     assert!(signed_headers(&put.url).contains(&"content-length".to_owned()));
@@ -239,7 +240,7 @@ async fn a_part_is_signed_with_its_length_and_checksum_and_taken_only_so() {
 async fn parts_that_are_not_what_was_uploaded_are_refused_with_the_reason() {
     let place = Place::new().await;
     let key = source("a.bin");
-    let id = place.handoff.begin_multipart(&key, &[0; 32]).await.unwrap();
+    let id = place.handoff.begin_multipart(&key, 1, &[0; 32]).await.unwrap();
     let good = uploaded(&place, &key, &id, &[vec![1; 5 * MIB], vec![2; 5 * MIB]]).await;
     let complete = async |parts: &[SignedPart]| {
         place.handoff.complete_multipart(&key, &id, parts).await.unwrap().unwrap_err()
@@ -265,7 +266,7 @@ async fn of_two_uploads_to_the_same_place_the_one_that_is_complete_first_counts(
     let key = source("a.bin");
     let mut uploads = Vec::new();
     for body in [[1; 9], [2; 9]] {
-        let id = place.handoff.begin_multipart(&key, &sha256(&body)).await.unwrap();
+        let id = place.handoff.begin_multipart(&key, body.len() as u64, &sha256(&body)).await.unwrap();
         let parts = uploaded(&place, &key, &id, &[body.to_vec()]).await;
         uploads.push((id, parts));
     }
@@ -282,7 +283,7 @@ async fn of_two_uploads_to_the_same_place_the_one_that_is_complete_first_counts(
 async fn only_the_last_part_may_be_small() {
     let place = Place::new().await;
     let key = source("a.bin");
-    let id = place.handoff.begin_multipart(&key, &[0; 32]).await.unwrap();
+    let id = place.handoff.begin_multipart(&key, 1, &[0; 32]).await.unwrap();
     let parts = uploaded(&place, &key, &id, &[vec![1; 100], vec![2; 100]]).await;
     assert_eq!(
         place.handoff.complete_multipart(&key, &id, &parts).await.unwrap(),
@@ -294,7 +295,7 @@ async fn only_the_last_part_may_be_small() {
 async fn an_upload_that_is_given_up_is_gone_and_giving_it_up_again_is_no_error() {
     let place = Place::new().await;
     let key = source("a.bin");
-    let id = place.handoff.begin_multipart(&key, &[0; 32]).await.unwrap();
+    let id = place.handoff.begin_multipart(&key, 1, &[0; 32]).await.unwrap();
     let parts = uploaded(&place, &key, &id, &[vec![1; 100]]).await;
     place.handoff.abort_multipart(&key, &id).await.unwrap();
     place.handoff.abort_multipart(&key, &id).await.unwrap();

@@ -41,14 +41,15 @@ async fn every_live_job_is_seen_with_its_queue_and_its_times() {
     let failed = place.replaced(&failing, submitted(&failing, &worker.0, failure(true), at(6))).await;
 
     let mut expected = [
-        (&waiting, "queue#t#document#0", true),
-        (&running, "return#u#video#0", false),
-        (&failed, "return#t#document#0", false),
+        (&waiting, "queue#t#document#0", true, false),
+        (&running, "return#u#video#0", false, true),
+        (&failed, "return#t#document#0", false, false),
     ]
-    .map(|(job, queue, waiting)| LiveHint {
+    .map(|(job, queue, waiting, running)| LiveHint {
         id: job.id,
         queue: queue.to_owned(),
         waiting,
+        running,
         due_at: job.due_at().unwrap(),
         deadline: job.deadline().unwrap(),
         created_at: job.created_at,

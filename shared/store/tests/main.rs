@@ -9,6 +9,7 @@
 
 mod backend;
 mod due;
+mod events;
 mod handoff;
 mod keys;
 mod live;

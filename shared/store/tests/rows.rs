@@ -15,7 +15,8 @@ use proptest::{
 use store::Replacement;
 
 use crate::support::{
-    Item, Place, at, claimed, failure, half, job_with, legacy, native, new_job, size, submitted, success, why,
+    Item, Place, at, claimed, failure, half, job_with, legacy, native, new_job, pk, size, submitted, success,
+    why,
 };
 
 // ---- Nothing is lost ----
@@ -82,9 +83,10 @@ fn any_job() -> impl Strategy<Value = Job> {
         },
     );
     let priority = prop_oneof![Just(Priority::High), Just(Priority::Normal), Just(Priority::Low)];
-    let rest = (priority, ".{1,60}", prop::option::of(any::<[u8; 32]>()));
+    let webhook = prop::option::of("https?://[a-z]{1,20}(/[a-z0-9?=&]{0,40})?");
+    let rest = (priority, ".{1,60}", prop::option::of(any::<[u8; 32]>()), webhook);
     (content_type, options, limits, source, rest).prop_map(
-        |(content_type, task_options, limits, source, (priority, task_id, request_hash))| {
+        |(content_type, task_options, limits, source, (priority, task_id, request_hash, webhook))| {
             job_with(|spec| {
                 spec.content_type = content_type;
                 spec.ingestion_task_id = task_id;
@@ -93,6 +95,7 @@ fn any_job() -> impl Strategy<Value = Job> {
                 spec.limits = limits;
                 spec.priority = priority;
                 spec.request_hash = request_hash;
+                spec.webhook = webhook.map(|url| url.parse().unwrap());
             })
         },
     )
@@ -125,7 +128,7 @@ fn step(job: &Job, step: &Step, worker: &mut (Credential, LeaseTerms), now: &mut
             let failed = Submission::Failed { error: error.clone(), retryable: *retryable };
             end(job, &worker.0, failed, *now)
         }
-        Step::Release => job.release(&worker.0, *now, half()).ok(),
+        Step::Release => job.release(&worker.0, *now, half()).ok().flatten(),
         Step::Lapse => job.lapse(*now, half()),
         Step::Cancel(takeover) => job.cancel(*takeover, *now).ok(),
         Step::Retry => job.retry(*now).ok(),
@@ -231,6 +234,37 @@ proptest! {
     }
 }
 
+// ---- Where a job is found besides its id ----
+
+#[tokio::test]
+async fn a_job_is_found_by_the_day_it_was_created_on_and_by_its_task_for_as_long_as_it_exists() {
+    let place = Place::new().await;
+    let worker = native(1);
+    let job = job_with(|spec| spec.ingestion_task_id = "task#1 ä".to_owned());
+    let job = place.created(job).await;
+    let running = place.replaced(&job, claimed(&job, &worker, at(1))).await;
+    let ended = place.replaced(&running, submitted(&running, &worker.0, success(), at(2))).await;
+    assert_eq!(ended, place.read(&job).await);
+    for (index, key, of_the_job) in [("by_day", "day", "t#2026-06-09"), ("by_task", "task", "t#task#1 ä")] {
+        let row = place.row_of(&job).await;
+        assert_eq!(row.get(key), Some(&text(of_the_job)));
+        assert_eq!(keys_in(&place, index, key, of_the_job).await, [(pk(&job), job.created_at)]);
+        assert_eq!(keys_in(&place, index, key, "u#task#1 ä").await, []);
+    }
+}
+
+/// What an index has under a partition key.
+async fn keys_in(place: &Place, index: &str, key: &str, value: &str) -> Vec<(String, Timestamp)> {
+    let query = place.raw().query().table_name(place.table()).index_name(index);
+    let query = query.key_condition_expression("#key = :value").expression_attribute_names("#key", key);
+    let found = query.expression_attribute_values(":value", text(value)).send().await.unwrap();
+    let of = |item: &Item| {
+        let created_at = item["created_at"].as_n().unwrap().parse().unwrap();
+        (item["pk"].as_s().unwrap().clone(), Timestamp(created_at))
+    };
+    found.items().iter().map(of).collect()
+}
+
 // ---- What cannot be is not read ----
 
 /// A row that was changed behind the store's back: what it was of, the change, and why it is not read.
@@ -238,7 +272,7 @@ type Tampering = (fn() -> Job, fn(&mut Item), &'static str);
 
 const TAMPERINGS: &[Tampering] = &[
     // What the domain forbids.
-    (new_job, |row| set(row, "revision", number(0)), "revision 0"),
+    (new_job, |row| set(row, "rev", number(0)), "revision 0"),
     (new_job, |row| set(row, "opened_at", number(5)), "opened before it was created"),
     (new_job, |row| set(row, "continued_by", text("local")), "continued locally and not ended"),
     (
@@ -293,14 +327,19 @@ const TAMPERINGS: &[Tampering] = &[
     (new_job, |row| set(row, "deadline", number(1)), INDEX),
     (running, |row| drop(row.remove("deadline")), INDEX),
     (completed, |row| set(row, "deadline", number(1)), INDEX),
+    // Whose job it is, and when it was created, is in the keys of the other indexes.
+    (new_job, |row| set(row, "task", text("task-1")), "a task without a tenant"),
+    (new_job, |row| set(row, "task", text("A/B#task-1")), "a task of no tenant"),
+    (new_job, |row| set(row, "task", text("u#task-1")), DAY),
+    (new_job, |row| set(row, "day", text("t#2026-01-01")), DAY),
     // What is no value of its type.
-    (new_job, |row| drop(row.remove("tenant")), "missing field `tenant`"),
-    (new_job, |row| set(row, "tenant", text("A/B")), "must be 1 to 64 of a-z"),
+    (new_job, |row| drop(row.remove("task")), "missing field `task`"),
+    (new_job, |row| set(row, "webhook", text("ftp://h")), "must be an http:// or https:// URL"),
     (new_job, |row| set(row, "type", text("music")), "is not a content type"),
     (new_job, |row| set(row, "status", text("paused")), "unknown variant `paused`"),
     (new_job, |row| set(row, "priority", text("normal")), "unknown variant `normal`"),
     (new_job, |row| set(row, "continued_by", text("remote")), "unknown variant `remote`"),
-    (new_job, |row| set(row, "revision", number(-1)), ""),
+    (new_job, |row| set(row, "rev", number(-1)), ""),
     (new_job, |row| set(row, "request", bytes(31)), ""),
     (running, |row| set(inside(row, "running"), "token", bytes(33)), ""),
     (running, |row| set(inside(row, "running"), "worker", text("a\nb")), "without control characters"),
@@ -310,6 +349,7 @@ const TAMPERINGS: &[Tampering] = &[
 const STATUS: &str = "the status and what belongs to it do not fit";
 const LEASE: &str = "a lease is held by a token with a term or by an API key";
 const OUTCOME: &str = "an attempt's outcome and what belongs to it do not fit";
+const DAY: &str = "the day is not the one the job was created on";
 const INDEX: &str = "the due index does not say what the state says";
 
 #[tokio::test]
@@ -333,7 +373,7 @@ async fn what_is_in_the_way_of_a_write_is_checked_as_what_is_read() {
     let place = Place::new().await;
     let job = place.created(new_job()).await;
     let mut row = place.row_of(&job).await;
-    set(&mut row, "revision", number(0));
+    set(&mut row, "rev", number(0));
     place.put_row(row).await;
     let (kind, cause) = why(place.jobs.replace(&job, &claimed(&job, &native(1), at(1))).await);
     assert_eq!((kind, cause.as_str()), ("unreadable", "inconsistent job: revision 0"));

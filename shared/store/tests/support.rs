@@ -172,9 +172,15 @@ pub(crate) fn job_with(change: impl FnOnce(&mut Spec)) -> Job {
         },
         priority: Priority::Normal,
         request_hash: None,
+        webhook: None,
     };
     change(&mut spec);
     Job::create(JobId(Uuid::now_v7()), tenant("t"), spec, at(0))
+}
+
+/// As [`new_job`], with a webhook that is to be told of its end.
+pub(crate) fn watched() -> Job {
+    job_with(|spec| spec.webhook = Some("https://hooks.example/jobs".parse().unwrap()))
 }
 
 pub(crate) fn of_tenant(name: &str, job: Job) -> Job {

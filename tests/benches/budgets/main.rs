@@ -16,6 +16,7 @@ mod latency;
 mod polling;
 mod report;
 mod scene;
+mod sweep;
 mod throughput;
 mod transfer;
 mod units;
@@ -24,6 +25,9 @@ use report::Report;
 
 #[tokio::main]
 async fn main() {
+    if sweep::is_child().await {
+        return;
+    }
     let chosen: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|choice| choice == name);
@@ -33,6 +37,9 @@ async fn main() {
     }
     if wanted("polling") {
         polling::measure(&mut report).await;
+    }
+    if wanted("sweep") {
+        sweep::measure(&mut report).await;
     }
     if wanted("latency") {
         latency::measure(&mut report).await;

@@ -9,7 +9,7 @@ use domain::{
 };
 use engines::Engines;
 use gateway::{Config, Gateway};
-use service::{Caller, Rules, Service, SourceRoots, SystemWorld};
+use service::{Caller, Rules, Service, SourceRoots, SystemWorld, WebhookNetworks};
 use store::{Connection, Endpoint, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -40,6 +40,7 @@ pub(crate) async fn service_in_memory() -> (Service, Caller) {
         longest_wait: Duration::ZERO,
         poll_again: Duration::from_secs(10),
         source_roots: SourceRoots::default(),
+        webhook_networks: WebhookNetworks::default(),
     };
     let caller = Caller {
         tenant: "default".parse().unwrap(),
@@ -83,6 +84,7 @@ pub(crate) fn pending(now: Timestamp, number: u128) -> Job {
         },
         priority: Priority::Normal,
         request_hash: None,
+        webhook: None,
     };
     Job::create(JobId(Uuid::now_v7()), tenant, spec, now)
 }

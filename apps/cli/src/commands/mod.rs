@@ -1,24 +1,33 @@
 //! One file for each command.
 
+mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod delete;
 pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod list;
+pub(crate) mod queues;
 pub(crate) mod result;
 pub(crate) mod retry;
 mod save;
 pub(crate) mod selftest;
+pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod watch;
+pub(crate) mod webhook_secret;
 
 use std::{
+    cell::Cell,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use api::manage::ManageResponse;
-use client::{Client, RetryPolicy};
+use client::{Client, Error, RetryPolicy, retrying};
 
 use crate::{
     args::{Command, Global},
@@ -72,11 +81,19 @@ impl<'a> Session<'a> {
 pub(crate) async fn run(session: &Session<'_>, command: Command) -> Result<(), Failure> {
     match command {
         Command::Submit(args) => Box::pin(submit::run(session, &args)).await,
+        Command::List(args) => Box::pin(list::run(session, &args)).await,
         Command::Status(args) => Box::pin(status::run(session, &args)).await,
         Command::Watch(args) => Box::pin(watch::run(session, &args)).await,
         Command::Result(args) => Box::pin(result::run(session, &args)).await,
         Command::Cancel(args) => Box::pin(cancel::run(session, &args)).await,
         Command::Retry(args) => Box::pin(retry::run(session, &args)).await,
+        Command::Delete(args) => Box::pin(delete::run(session, &args)).await,
+        Command::Stats => Box::pin(stats::run(session)).await,
+        Command::Pause(args) => Box::pin(queues::run(session, &args, true)).await,
+        Command::Resume(args) => Box::pin(queues::run(session, &args, false)).await,
+        Command::Events(command) => Box::pin(events::run(session, &command)).await,
+        Command::WebhookSecret(command) => Box::pin(webhook_secret::run(session, &command)).await,
+        Command::Import(args) => Box::pin(import::run(session, &args)).await,
         Command::Keys(command) => Box::pin(keys::run(session, &command)).await,
         Command::Doctor => Box::pin(doctor::run(session)).await,
         Command::Selftest(args) => Box::pin(selftest::run(session, &args)).await,
@@ -95,6 +112,11 @@ pub(crate) struct Each<'a> {
 impl<'a> Each<'a> {
     pub(crate) fn of<T>(output: &'a Output, all: &[T]) -> Self {
         Self { output, alone: all.len() == 1, code: None }
+    }
+
+    /// For things that the person did not name, so that each failure must say which it is about.
+    pub(crate) fn several(output: &'a Output) -> Self {
+        Self { output, alone: false, code: None }
     }
 
     /// Notes how one of them went.
@@ -119,6 +141,23 @@ impl<'a> Each<'a> {
     }
 }
 
+/// Makes a call that changes something, again when its answer was lost. `done` says whether an error then means that the
+/// lost call had worked, and what it had answered.
+async fn repeating<T>(
+    call: impl AsyncFn() -> Result<T, Error>,
+    done: impl FnOnce(&Error) -> Option<T>,
+) -> Result<T, Error> {
+    let tries = Cell::new(0_u32);
+    let made = retrying(&TRIES, async || {
+        tries.set(tries.get() + 1);
+        call().await
+    });
+    match made.await {
+        Err(error) if tries.get() > 1 => done(&error).ok_or(error),
+        made => made,
+    }
+}
+
 /// Tells what a job is after somebody intervened.
 fn tell_managed(output: &Output, job: &ManageResponse) -> Result<(), Failure> {
     output.value(job)?;
@@ -140,6 +179,23 @@ mod tests {
         assert_eq!(each.note("b", Ok(1)).unwrap(), Some(1));
         assert_eq!(each.end().unwrap_err().code(), 2);
         assert_eq!(err.text(), "error: a: Why.\n");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_after_a_lost_answer_may_mean_that_it_is_done() {
+        let refused = || Error::Invalid { reason: "gone".into() };
+        let lost =
+            || Error::Unreadable { host: "h".into(), status: 503, reason: "r".into(), retry_after: None };
+        let of = async |errors: &[fn() -> Error]| {
+            let made = Cell::new(0);
+            let call = async || {
+                made.set(made.get() + 1);
+                Err::<&str, _>(errors[made.get() - 1]())
+            };
+            repeating(call, |error| matches!(error, Error::Invalid { .. }).then_some("done")).await.is_ok()
+        };
+        assert!(of(&[lost, refused]).await);
+        assert!(!of(&[refused]).await, "nothing was lost");
     }
 
     #[test]

@@ -191,6 +191,7 @@ impl Trial {
             fallback_to_local: None,
             priority: None,
             max_retries: Some(0),
+            webhook_url: None,
         };
         let key = format!("{}-{which}", self.name);
         let created =

@@ -7,7 +7,7 @@ use api::{
 };
 use clap::{Args, ValueEnum};
 use client::{Client, retrying};
-use domain::ContentType;
+use domain::{ContentType, WebhookUrl};
 use futures::{StreamExt, stream::FuturesOrdered};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -17,7 +17,9 @@ use crate::{
     bars::{Bar, Bars},
     detect,
     failure::Failure,
-    follow, seconds,
+    filters::content_type,
+    follow::{self, Pace},
+    seconds,
 };
 
 #[derive(Args, Debug)]
@@ -44,12 +46,19 @@ pub(crate) struct SubmitArgs {
     /// How long the job may wait for a worker; by default a day
     #[arg(long, value_name = "TIME", value_parser = seconds::parse)]
     pub(crate) queue_timeout: Option<u64>,
+    /// How long the whole job may take, whatever happens; by default there is no such limit
+    #[arg(long, value_name = "TIME", value_parser = seconds::parse)]
+    pub(crate) total_timeout: Option<u64>,
     /// How urgent it is; by default normal
     #[arg(long)]
     pub(crate) priority: Option<Priority>,
     /// How many failed attempts are followed by another, at most 20; by default 3
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(0..=20))]
     pub(crate) max_retries: Option<u64>,
+    /// Who is told when the job has ended: a URL that takes Standard Webhooks, https:// unless the server admits its
+    /// network; `remote-jobs webhook-secret show` writes what the messages are signed with
+    #[arg(long, value_name = "URL", value_parser = webhook_url)]
+    pub(crate) webhook_url: Option<WebhookUrl>,
     /// Your own id for the work; by default a new one for each file
     #[arg(long, value_name = "ID")]
     pub(crate) task_id: Option<String>,
@@ -78,7 +87,7 @@ impl From<Priority> for PriorityName {
     }
 }
 
-fn content_type(text: &str) -> Result<ContentType, String> {
+fn webhook_url(text: &str) -> Result<WebhookUrl, String> {
     text.parse().map_err(|error: domain::InvalidValue| error.to_string())
 }
 
@@ -147,10 +156,11 @@ impl SubmitArgs {
             ingestion_task_id: task_id,
             timeout_seconds: self.timeout,
             queue_timeout_seconds: self.queue_timeout,
-            total_timeout_seconds: None,
+            total_timeout_seconds: self.total_timeout,
             fallback_to_local: None,
             priority: self.priority.map(PriorityName::from),
             max_retries: self.max_retries,
+            webhook_url: self.webhook_url.clone(),
         }
     }
 }
@@ -225,8 +235,9 @@ async fn wait(
         job.bar = bars.shown().then(|| bars.job(job.source));
     }
     let sources: Vec<&str> = jobs.iter().map(|job| job.source).collect();
+    let pace = Pace::of(jobs.len(), bars.shown());
     let mut ends: FuturesOrdered<_> =
-        jobs.into_iter().map(|job| finish(session, client, bars, job)).collect();
+        jobs.into_iter().map(|job| finish(session, client, bars, pace, job)).collect();
     let mut sources = sources.into_iter();
     while let (Some(source), Some(end)) = (sources.next(), ends.next().await) {
         if let Some(Some(document)) = each.note(source, end)? {
@@ -241,9 +252,10 @@ async fn finish(
     session: &Session<'_>,
     client: &Client,
     bars: &Bars,
+    pace: Pace,
     job: Waited<'_>,
 ) -> Result<Option<ResultDocument>, Failure> {
-    let ended = follow::follow(client, &job.job_id, |now| tell(session, &job, now)).await?;
+    let ended = follow::follow(client, &job.job_id, pace, |now| tell(session, &job, now)).await?;
     drop(job.bar);
     if let Err(failure) = follow::completed(&ended) {
         session.output.value(&json!({"event": "ended", "file": job.source, "job": ended}))?;
@@ -324,7 +336,10 @@ mod tests {
 
     #[test]
     fn one_key_makes_one_request() {
-        let args = args("a.mp3 --option lang=en --timeout 1m --priority low --max-retries 1");
+        let args = args(
+            "a.mp3 --option lang=en --timeout 1m --total-timeout 2h --webhook-url https://h/x?y=z --priority low \
+             --max-retries 1",
+        );
         let request = || args.request("p".into(), ContentType::Audio, "key");
         let json = serde_json::to_value(request()).unwrap();
         assert_eq!(json, serde_json::to_value(request()).unwrap());
@@ -332,7 +347,8 @@ mod tests {
             json,
             json!({
                 "source_file_path": "p", "content_type": "audio", "task_options": {"lang": "en"},
-                "ingestion_task_id": "cli-key", "timeout_seconds": 60, "priority": "low", "max_retries": 1,
+                "ingestion_task_id": "cli-key", "timeout_seconds": 60, "total_timeout_seconds": 7200,
+                "priority": "low", "max_retries": 1, "webhook_url": "https://h/x?y=z",
             })
         );
     }

@@ -2,7 +2,10 @@ use clap::Args;
 use futures::future::join_all;
 
 use super::{Each, Session};
-use crate::{failure::Failure, follow};
+use crate::{
+    failure::Failure,
+    follow::{self, Pace},
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct WatchArgs {
@@ -18,7 +21,8 @@ pub(crate) async fn run(session: &Session<'_>, args: &WatchArgs) -> Result<(), F
         session.output.value(job)?;
         session.output.line(&follow::line(job))
     };
-    let ends = join_all(args.jobs.iter().map(|job_id| follow::follow(&client, job_id, tell))).await;
+    let pace = Pace::of(args.jobs.len(), session.output.is_watched());
+    let ends = join_all(args.jobs.iter().map(|job_id| follow::follow(&client, job_id, pace, tell))).await;
     let mut each = Each::of(session.output, &args.jobs);
     for (job_id, end) in args.jobs.iter().zip(ends) {
         each.note(job_id, end.and_then(|job| follow::completed(&job)))?;

@@ -2,19 +2,22 @@ use std::time::Duration;
 
 use api::{
     create::{CreateJobRequest, CreateJobResponse},
-    manage::{CancelRequest, ManageResponse, RetryRequest},
+    events::WebhookSecretResponse,
+    list::{ListRequest, ListResponse},
+    manage::{CancelRequest, DeleteResponse, ManageResponse, RetryRequest},
     result::ResultDocument,
-    status::StatusResponse,
+    statistics::StatisticsResponse,
+    status::{StatusRequest, StatusResponse},
     uploads::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
         CreateUploadRequest, SignPartsRequest, SignPartsResponse, UploadResponse,
     },
 };
 
-use super::{job, jobs, upload};
+use super::{WEBHOOK_SECRET, job, jobs, upload};
 use crate::{
     Client, Error,
-    client::{Call, LONG_CALL},
+    client::{CALL, Call, LONG_CALL},
     transfer,
 };
 
@@ -90,6 +93,33 @@ impl Client {
         self.get(&job(job_id, "/status")).await
     }
 
+    /// Where a job stands: once it has ended, else after `wait_seconds`, at most 20. A server that holds no call open
+    /// answers at once; then and only then `poll_again_in_seconds` is above 0.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn status_within(&self, job_id: &str, wait_seconds: u64) -> Result<StatusResponse, Error> {
+        let request = StatusRequest { wait_seconds: Some(wait_seconds) };
+        let limit = CALL + Duration::from_secs(wait_seconds);
+        self.get_with(&job(job_id, "/status"), &request, limit).await
+    }
+
+    /// A page of the tenant's jobs, the newest first.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn list_jobs(&self, request: &ListRequest) -> Result<ListResponse, Error> {
+        self.get_with(&jobs(""), request, CALL).await
+    }
+
+    /// What waits, runs and has ended lately.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn statistics(&self) -> Result<StatisticsResponse, Error> {
+        self.get(&jobs("/statistics")).await
+    }
+
     /// What a job became: its result document, read whole into memory.
     ///
     /// # Errors
@@ -104,6 +134,23 @@ impl Client {
     /// As of any call; [`api::Kind::Refused`] when the job ended before.
     pub async fn cancel(&self, job_id: &str, request: &CancelRequest) -> Result<ManageResponse, Error> {
         self.submit(Call::post(job(job_id, "/cancel"), request)).await
+    }
+
+    /// Deletes an ended job with its files.
+    ///
+    /// # Errors
+    /// As of any call; [`api::Kind::Refused`] while the job has not ended, [`api::Kind::NotFound`] when it is gone
+    /// already.
+    pub async fn delete_job(&self, job_id: &str) -> Result<DeleteResponse, Error> {
+        self.delete(&job(job_id, "")).await
+    }
+
+    /// What the tenant's events are signed with.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn webhook_secret(&self) -> Result<WebhookSecretResponse, Error> {
+        self.get(WEBHOOK_SECRET).await
     }
 
     /// Sends an ended job back to its queue.

@@ -22,6 +22,17 @@ fn answer(verb: Verb) -> Value {
         }),
         Verb::SubmitResult => json!({"status": "completed", "ingestion_continued": false}),
         Verb::Release | Verb::Cancel | Verb::Retry => json!({"job_id": "j", "status": "pending"}),
+        Verb::List => json!({"jobs": [], "cursor": "next"}),
+        Verb::Statistics => json!({"as_of": null, "queues": []}),
+        Verb::Delete => json!({"job_id": "j", "deleted_objects": 2}),
+        Verb::Import => json!({"job_id": "j", "status": "completed", "imported": false}),
+        Verb::PauseQueue | Verb::ResumeQueue => json!({"content_type": "audio", "paused": true}),
+        Verb::ListEvents => json!({"events": []}),
+        Verb::RedriveEvent => json!({
+            "event_id": "e", "job_id": "j", "status": "failed", "url": "https://h", "delivery": "due", "tries": 0,
+            "last_error": null, "ended_at": "", "at": ""
+        }),
+        Verb::WebhookSecret | Verb::RotateWebhookSecret => json!({"secret": "whsec_x"}),
         Verb::Status => json!({
             "job_id": "j", "status": "pending", "created_at": "", "retry_count": 0, "percentage": 0,
             "updated_at": "", "max_retries": 3, "attempts": [], "ingestion_task_id": "t", "content_type": "audio"
@@ -109,6 +120,35 @@ async fn the_ingestion_sides_calls_have_their_routes() {
     assert_eq!(last(&server).0, Verb::Cancel);
     client.retry("j").await.unwrap();
     assert_eq!(last(&server).0, Verb::Retry);
+    assert_eq!(client.delete_job("j/1").await.unwrap().deleted_objects, 2);
+    assert_eq!(last(&server), (Verb::Delete, "j/1".into(), false));
+    client.statistics().await.unwrap();
+    assert_eq!(last(&server).0, Verb::Statistics);
+    assert_eq!(client.webhook_secret().await.unwrap().secret, "whsec_x");
+    assert_eq!(last(&server).0, Verb::WebhookSecret);
+}
+
+#[tokio::test]
+async fn only_the_filters_that_are_given_are_sent() {
+    let server = server().await;
+    let client = client(&server);
+    assert_eq!(client.list_jobs(&Default::default()).await.unwrap().cursor.as_deref(), Some("next"));
+    assert_eq!((last(&server).0, server.seen().pop().unwrap().query.as_str()), (Verb::List, ""));
+    let filters: api::list::ListRequest = api::json(
+        br#"{"status":"failed","content_type":"x-a","day":"2026-02-03","ingestion_task_id":"a&b ","limit":7,"cursor":"c="}"#,
+    )
+    .unwrap();
+    client.list_jobs(&filters).await.unwrap();
+    let query = server.seen().pop().unwrap().query;
+    assert_eq!(
+        query,
+        "status=failed&content_type=x-a&day=2026-02-03&ingestion_task_id=a%26b+&limit=7&cursor=c%3D"
+    );
+    let read: api::list::ListRequest = api::query(&query).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), serde_json::to_value(filters).unwrap());
+    client.status_within("j", 20).await.unwrap();
+    assert_eq!(last(&server), (Verb::Status, "j".into(), false));
+    assert_eq!(server.seen().pop().unwrap().query, "wait_seconds=20");
 }
 
 #[tokio::test]
@@ -153,6 +193,23 @@ async fn an_operators_calls_have_their_routes() {
     assert_eq!(last(&server).0, Verb::ListKeys);
     client.revoke_key("k").await.unwrap();
     assert_eq!(last(&server), (Verb::RevokeKey, "k".into(), false));
+    assert!(client.pause_queue("x-a").await.unwrap().paused);
+    assert_eq!(last(&server), (Verb::PauseQueue, "x-a".into(), false));
+    client.resume_queue("audio").await.unwrap();
+    assert_eq!(last(&server), (Verb::ResumeQueue, "audio".into(), false));
+    let job = api::json(
+        br#"{"job_id":"j","status":"cancelled","content_type":"audio","source_file_path":"a","ingestion_task_id":"t",
+            "created_at":"2025-01-01T00:00:00"}"#,
+    );
+    assert!(!client.import_job(&job.unwrap()).await.unwrap().imported);
+    assert_eq!(last(&server), (Verb::Import, String::new(), false));
+    client.list_events(&api::events::ListEventsRequest { limit: Some(2), cursor: None }).await.unwrap();
+    assert_eq!(last(&server).0, Verb::ListEvents);
+    assert_eq!(server.seen().pop().unwrap().query, "limit=2");
+    client.redrive_event("e.1.2").await.unwrap();
+    assert_eq!(last(&server), (Verb::RedriveEvent, "e.1.2".into(), false));
+    client.rotate_webhook_secret().await.unwrap();
+    assert_eq!(last(&server).0, Verb::RotateWebhookSecret);
     assert_eq!(client.health().await.unwrap().status, "ok");
     assert_eq!(last(&server).0, Verb::Health);
     assert!(client.probe().await.unwrap().server_time.is_some());

@@ -99,6 +99,17 @@ async fn a_server_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_status_is_waited_for_longer_than_the_server_waits() {
+    let server = Server::start(|_, _| Reply::new(200).header("content-length", 9).piece(Piece::Stall)).await;
+    let client = server.client();
+    let call = tokio::spawn(async move { client.status_within("j", 20).await });
+    server.stalled.notified().await;
+    tokio::time::pause();
+    let error = call.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::TimedOut { after, .. } if after == Duration::from_secs(50)), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_stays_silent_is_timed_out() {
     let server = Server::start(|_, _| Reply::new(200).header("content-length", 9).piece(Piece::Stall)).await;
     let client = server.client();

@@ -38,6 +38,7 @@ pub(crate) fn new_job() -> Job {
         },
         priority: Priority::Normal,
         request_hash: None,
+        webhook: None,
     };
     let id: JobId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
     Job::create(id, "t".parse().unwrap(), spec, at(0))
