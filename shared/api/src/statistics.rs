@@ -27,8 +27,8 @@ pub struct QueueView {
     pub backing_off: u64,
     /// Jobs that run.
     pub running: u64,
-    /// How many jobs ended in the last 24 hours, by how they ended. Counted as well as can be without slowing an end down:
-    /// a count may be missed when a server dies.
+    /// How many jobs ended in the last 24 hours, by how they ended: in the hour that has begun and the 23 before it, in UTC.
+    /// Counted as well as can be without slowing an end down: a count may be missed when a server dies.
     pub ended_24h: EndedView,
     /// How long conversions took in the last 14 days. Absent when there were none.
     pub run_time: Option<RunTimeView>,
@@ -52,9 +52,9 @@ pub struct EndedView {
 pub struct RunTimeView {
     /// How many there were.
     pub conversions: u64,
-    /// Half of them took at most this long, in seconds.
+    /// Half of them took at most this long, in seconds. Rounded up, by less than half.
     pub median_seconds: f64,
-    /// Nine of ten took at most this long, in seconds.
+    /// Nine of ten took at most this long, in seconds. Rounded up, by less than half.
     pub p90_seconds: f64,
 }
 

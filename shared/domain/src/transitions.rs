@@ -182,8 +182,8 @@ impl Job {
     /// the same lease has given it back before.
     ///
     /// # Errors
-    /// [`Refused::StaleLease`] when the caller does not hold the job; [`Refused::RunTimeout`] when the attempt has used up
-    /// its time.
+    /// [`Refused::StaleLease`] when the caller does not hold the job; [`Refused::RunTimeout`] when its attempt
+    /// was ended for having used up its time.
     pub fn release(
         &self,
         credential: &Credential,
@@ -197,9 +197,9 @@ impl Job {
         if again {
             return Ok(None);
         }
-        let Held { job, running, .. } = self.held_by(credential)?;
-        // Giving it back must not spare the attempt the retry that its timeout costs.
-        if self.run_deadline(&running) <= now {
+        let Held { job, running, lapsed } = self.held_by(credential)?;
+        // Giving it back must not spare the attempt the retry that its timeout has cost.
+        if lapsed && self.run_deadline(&running) <= now {
             return Err(Refused::RunTimeout { status: self.status() });
         }
         Ok(Some(job.ended(&running, Outcome::Released, now).returned_free(now, jitter)))

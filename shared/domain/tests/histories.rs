@@ -393,7 +393,7 @@ impl World {
             };
 
         let accepted = matches!(effect, Effect::Changed(_) | Effect::OnlyProgress(_));
-        let may_be_late = matches!(call, Call::Heartbeat(_))
+        let may_be_late = matches!(call, Call::Heartbeat(_) | Call::Release)
             && *effect == Effect::Refused(Refused::RunTimeout { status: job.status() });
         prop_assert_eq!(
             accepted || (holds && may_be_late),

@@ -211,7 +211,7 @@ fn expected(situation: Situation, event: Event) -> &'static str {
             SubmitFailedNotRetryable => "#1 failed: failed, -1 retry",
             // The only retry was spent on the timeout, which did not happen after all.
             SubmitFailedNoRetryLeft => "#1 failed: pending in 15 s",
-            Release => "#1 released: pending at once, -1 retry, +1 free return",
+            Release => "refused: run timeout",
             Lapse => "nothing",
             LapseNoRetryLeft => "nothing",
             Cancel => "cancelled",

@@ -16,8 +16,8 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     deliver::{Carried, Script, deliver, redrive},
-    history::{SHAPES, WORKERS},
     job::Brought,
+    steps::{SHAPES, WORKERS},
     system::caller,
 };
 

@@ -25,7 +25,10 @@ mod model;
 mod mutants;
 mod polls;
 mod rows;
+mod rules;
 mod run;
+mod settle;
+mod steps;
 mod system;
 mod wishes;
 
@@ -42,9 +45,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::{
     backend::{Backend, other_dynamodb},
     coverage::{Met, demanded},
-    history::{Source, Step, length, long_history},
+    history::{Source, length, long_history},
     mutants::Mutant,
     run::{Lived, live},
+    steps::Step,
     system::Place,
 };
 
@@ -169,6 +173,8 @@ async fn shorter(place: &mut Place, plot: &Plot) -> Option<(Plot, Lived)> {
         for from in (0..plot.steps.len().saturating_sub(length - 1)).rev() {
             let mut shorter = plot.clone();
             shorter.steps.drain(from..from + length);
+            // The history that failed may have left something else behind than rows.
+            place.upload_sources().await;
             let lived = live(place, Source::Steps(&shorter.steps), plot.jitter).await;
             if lived.fault.is_some() {
                 return Some((shorter, lived));

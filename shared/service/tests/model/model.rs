@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     calls::{Call, FAILURE, Verdict, Who, document},
     events::Event,
-    history::SHAPES,
     job::{How, Job, Millis, Phase, Refusal, Run, Submitted},
     rows::result_key,
+    steps::SHAPES,
 };
 
 /// A job that a poll has given out, as its worker remembers it.

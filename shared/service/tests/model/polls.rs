@@ -7,10 +7,10 @@ use crate::{
     crash::Written,
     deliver::Carried,
     events::{Event, Try},
-    history::WORKERS,
     job::{Job, Millis, Proof},
     model::{Grant, Model, lease_text},
     rows::facts_of_row,
+    steps::WORKERS,
 };
 
 /// How a server stands to leases that have lapsed.

@@ -218,19 +218,6 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("table", &self.table()).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Somebody who holds up a write would wait for ever.
-        self.servers.iter().for_each(|server| server.process.go_on());
-    }
-}
-
 pub(crate) fn caller(tenant: &str, key: &str) -> Caller {
     Caller { tenant: tenant.parse().unwrap(), key: key.parse().unwrap(), scopes: Scope::ALL.to_vec() }
 }

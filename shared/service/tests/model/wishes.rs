@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     calls::{Call, Verdict, Who, document},
     events::Event,
-    history::{Among, Is, MOST_JOBS, Pick, Someone, WORKERS, Wish},
     job::Job,
     model::{Grant, result_of},
     run::Life,
+    steps::{Among, Is, MOST_JOBS, Pick, Someone, WORKERS, Wish},
 };
 
 impl Life<'_> {
