@@ -223,8 +223,9 @@ fn call() -> impl Strategy<Value = Call> {
 fn a_job() -> impl Strategy<Value = Job> {
     let total = prop::option::weighted(0.3, 1..20_000_u64);
     let priority = prop_oneof![Just(Priority::High), Just(Priority::Normal), Just(Priority::Low)];
-    (1..5_000_u64, 1..5_000_u64, total, 0..=20_u32, priority).prop_map(
-        |(queue, run, total, max_retries, priority)| {
+    let webhook = prop::option::of(Just("https://hooks.example/jobs"));
+    (1..5_000_u64, 1..5_000_u64, total, 0..=20_u32, priority, webhook).prop_map(
+        |(queue, run, total, max_retries, priority, webhook)| {
             let mut job = new_job();
             job.spec.limits = Limits {
                 queue: Duration::from_secs(queue),
@@ -233,6 +234,7 @@ fn a_job() -> impl Strategy<Value = Job> {
                 max_retries,
             };
             job.spec.priority = priority;
+            job.spec.webhook = webhook.map(|url| url.parse().unwrap());
             job
         },
     )
@@ -567,6 +569,11 @@ fn check_change(before: &Job, after: &Job, event: &Event) -> Result<(), TestCase
         (&after.id, &after.tenant, &after.spec, after.created_at, after.rank()),
         (&before.id, &before.tenant, &before.spec, before.created_at, before.rank())
     );
+
+    let ends = before.ending().is_none() && after.ending().is_some();
+    let owed = after.event_since(before);
+    prop_assert_eq!(owed.is_some(), ends && after.spec.webhook.is_some(), "each end is told once");
+    prop_assert!(owed.is_none_or(|event| Some(event.id.ended_at) == after.ending().map(|ending| ending.at)));
 
     let by_hand = matches!(event, Event::RetryByHand);
     prop_assert!(by_hand || after.opened_at == before.opened_at);

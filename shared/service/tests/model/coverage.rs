@@ -60,7 +60,12 @@ fn of_event(before: Option<&Event>, event: &Event) -> &'static str {
         (_, Stands::Delivered(_)) => "delivered",
         (_, Stands::Dead(_)) => "dead",
         (Some(before), Stands::Due(_)) if before.is_dead() => "redriven",
-        (Some(before), Stands::Due(_)) if event.tries > before.tries => "claimed",
+        // A whole delivery may lie between the two, so a claim alone is told by an error that has not changed.
+        (Some(before), Stands::Due(_))
+            if event.tries > before.tries && event.last_error == before.last_error =>
+        {
+            "claimed"
+        }
         (Some(before), Stands::Due(_)) if event.last_error == before.last_error => "put off, or failed again",
         (Some(_), Stands::Due(_)) => "failed",
     }
