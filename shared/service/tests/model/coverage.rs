@@ -136,7 +136,6 @@ pub(crate) fn demanded() -> Vec<String> {
         "sweep, a job",
         "sweep, an end with its event",
         "deliver, an event",
-        "redrive, an event",
     ];
     let died = |moment: &'static str| writes.map(|write| format!("died {moment} {write}"));
     plain.map(str::to_owned).into_iter().chain(died("before")).chain(died("after")).collect()
