@@ -209,7 +209,8 @@ async fn a_webhook_that_nobody_may_be_told_at_is_refused_at_creation() {
 
 #[tokio::test]
 async fn an_end_with_a_webhook_and_a_delivery_cost_few_units() {
-    let place = Place::new().await;
+    // DynamoDB Local counts a transaction's units twice over.
+    let place = Place::in_process(|_| {}).await;
     // The first delivery makes the tenant's secret.
     place.webhook_secret(&caller()).await.unwrap();
     let spent = async |act: BoxFuture<'_, ()>| {
