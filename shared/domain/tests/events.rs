@@ -21,8 +21,6 @@ const WAITS: [u64; 15] = [
 /// How long ago an event's job ended, and the longest that the event is put off then, in seconds.
 const LONGEST_PUT_OFF: [(u64, u64); 5] = [(0, 10), (19, 10), (100, 50), (7198, 3599), (1_000_000, 3600)];
 
-// ---- What is owed ----
-
 #[test]
 fn every_end_owes_an_event_that_says_how_it_came_about() {
     let worker = Worker::native(1);
@@ -96,8 +94,6 @@ fn two_ends_of_one_job_are_two_events_also_at_the_same_moment() {
     let ids = [first.event_since(&job).unwrap().id, second.event_since(&retried).unwrap().id];
     assert_ne!(ids[0], ids[1]);
 }
-
-// ---- Delivery ----
 
 #[test]
 fn an_event_is_claimed_by_one_at_a_time_and_only_when_it_is_due() {
@@ -195,8 +191,6 @@ fn a_dead_event_is_sent_out_again_by_hand_with_all_its_tries_and_nothing_else_is
     }
 }
 
-// ---- Ids and addresses ----
-
 #[test]
 fn an_events_id_is_read_as_it_is_written_and_in_no_other_way() {
     let id = owed().id;
@@ -247,8 +241,6 @@ fn a_webhook_is_an_http_url_that_names_nobody_and_no_place_in_a_page() {
         assert!(wrong.parse::<WebhookUrl>().is_err(), "{wrong}");
     }
 }
-
-// ---- Helpers ----
 
 fn url() -> WebhookUrl {
     "https://hooks.example/jobs".parse().unwrap()

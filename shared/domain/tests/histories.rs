@@ -92,8 +92,6 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
 
-// ---- What can happen ----
-
 #[derive(Clone, Debug)]
 enum Step {
     Claim(Kind),
@@ -247,8 +245,6 @@ fn a_patient_job() -> Job {
     job.spec.limits = Limits { queue: long, run: long, total: None, max_retries: 20 };
     job
 }
-
-// ---- Where it happens ----
 
 /// A job, the moment, and every claim that was granted.
 struct World {
@@ -553,8 +549,6 @@ fn variant(value: &impl std::fmt::Debug) -> String {
     let text = format!("{value:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
-
-// ---- What must hold ----
 
 /// Of every change: what never changes, what only grows, what is only added to.
 fn check_change(before: &Job, after: &Job, event: &Event) -> Result<(), TestCaseError> {

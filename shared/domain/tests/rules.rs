@@ -12,8 +12,6 @@ use domain::{
 };
 use support::{Worker, at, half, new_job, result};
 
-// ---- The lease ----
-
 #[test]
 fn a_native_claim_stands_20_seconds_until_the_first_sign_of_life_which_grants_the_whole_lease() {
     let worker = Worker::native(1);
@@ -150,8 +148,6 @@ fn who_forgets_the_token_of_a_lease_is_told_so_as_long_as_the_lease_runs() {
     assert_stale(&Worker::legacy("another").claim(&new_job(), at(0)).unwrap(), &forgetful, at(1));
 }
 
-// ---- Late workers ----
-
 #[test]
 fn a_lapsed_worker_goes_on_with_its_attempt_where_nobody_took_the_job_and_gets_the_retry_back() {
     let worker = Worker::native(1);
@@ -222,8 +218,6 @@ fn a_lapsed_worker_goes_on_even_after_the_job_timed_out_in_the_queue_and_was_ret
     let job = alive(&retried, &worker, at(363));
     assert_eq!((job.attempt_number(), job.retries), (1, 0));
 }
-
-// ---- What a lapse, a release and a failure cost ----
 
 #[test]
 fn the_first_lapse_is_taken_over_at_once_and_later_ones_after_a_backoff() {
@@ -417,8 +411,6 @@ fn a_run_past_its_timeout_comes_back_after_a_backoff_until_no_retry_is_left() {
     );
 }
 
-// ---- Repeated submissions ----
-
 #[test]
 fn a_repeated_success_gets_its_first_answer_and_a_failure_after_it_is_refused() {
     let worker = Worker::native(1);
@@ -465,8 +457,6 @@ fn a_legacy_client_gets_its_first_answer_as_long_as_its_attempt_is_the_last() {
     }
     assert_stale(&failed(&running, &other, at(17)), &legacy, at(18));
 }
-
-// ---- The queue timeout and the total timeout ----
 
 #[test]
 fn a_job_that_no_worker_took_times_out_and_says_so() {
@@ -534,8 +524,6 @@ fn a_total_timeout_longer_than_the_run_timeout_leaves_the_run_its_own() {
     let job = Worker::native(1).claim(&with_total(10_000), at(0)).unwrap();
     assert_eq!(job.run_deadline(job.running().unwrap()), at(600));
 }
-
-// ---- Ended by a caller, and retried by hand ----
 
 #[test]
 fn a_retry_by_hand_renews_retries_free_returns_and_the_total_timeout_and_keeps_the_history() {
@@ -627,8 +615,6 @@ fn only_a_job_that_has_ended_may_be_deleted() {
     }
 }
 
-// ---- The queue, and what the caller is told ----
-
 #[test]
 fn a_job_that_comes_back_keeps_its_rank() {
     let (first, second) = (Worker::native(1), Worker::native(2));
@@ -680,8 +666,6 @@ fn the_completion_is_estimated_from_the_rate_of_the_running_attempt() {
     assert_eq!(estimate(25, at(90)), Some(at(100)), "the clock was set back");
 }
 
-// ---- The most attempts a job can have ----
-
 #[test]
 fn the_last_attempt_a_job_can_have_ends_it_however_it_ends() {
     let worker = Worker::native(1);
@@ -707,8 +691,6 @@ fn the_last_attempt_a_job_can_have_ends_it_however_it_ends() {
     }
 }
 
-// ---- Clocks ----
-
 #[test]
 fn a_retry_by_hand_on_a_clock_set_back_before_the_creation_leaves_a_consistent_job() {
     let before = at(0).minus(Duration::from_secs(60));
@@ -724,8 +706,6 @@ fn a_lease_outlasts_a_clock_set_back() {
     assert_eq!(job.lapse(at(10), half()), None);
     assert!(!job.heartbeat(&worker.credential, None, at(10)).unwrap().renewed);
 }
-
-// ---- Texts ----
 
 #[test]
 fn every_refusal_names_what_the_job_is_and_what_the_caller_may_do() {
@@ -784,8 +764,6 @@ fn the_statuses_are_spelled_as_the_original_spells_them() {
     let spelled = Status::ALL.map(Status::as_str);
     assert_eq!(spelled, ["pending", "processing", "completed", "failed", "timeout", "cancelled"]);
 }
-
-// ---- Helpers ----
 
 const TOTAL_250: &str = "the job did not end within its total timeout of 250 s";
 

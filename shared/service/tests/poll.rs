@@ -12,8 +12,6 @@ use crate::support::{
     sha256, stale, success,
 };
 
-// ---- What is answered ----
-
 #[tokio::test]
 async fn no_work_is_four_nulls_and_when_to_ask_again() {
     let place = Place::new().await;
@@ -120,8 +118,6 @@ async fn a_lease_lasts_as_long_as_it_was_asked_for_once_the_worker_is_heard_of()
     }
 }
 
-// ---- What is taken ----
-
 #[tokio::test]
 async fn the_job_that_waits_longest_goes_first_and_a_higher_priority_before_it() {
     use api::create::PriorityName::{High, Low};
@@ -208,8 +204,6 @@ async fn jobs_in_every_shard_of_a_queue_are_found() {
     }
     assert_eq!(taken, created);
 }
-
-// ---- What has run out ----
 
 #[tokio::test]
 async fn a_lapsed_lease_is_found_by_a_poll_before_any_sweep_and_its_worker_is_stale_from_then_on() {
@@ -375,8 +369,6 @@ async fn a_lapsed_job_and_the_one_after_it_are_both_taken_by_one_poll() {
     assert_eq!(jobs.iter().map(|job| job.lease.attempt).collect::<Vec<_>>(), [2, 1]);
 }
 
-// ---- What is refused ----
-
 #[tokio::test]
 async fn every_field_has_bounds() {
     let place = Place::new().await;
@@ -397,8 +389,6 @@ async fn every_field_has_bounds() {
     assert_eq!(refused(|r| r.lease_seconds = Some(19)).await, seconds);
     assert_eq!(refused(|r| r.lease_seconds = Some(3601)).await, seconds);
 }
-
-// ---- Polls that are held open ----
 
 /// Keeps the runtime's paused clock from moving by itself.
 pub(crate) struct Still(Option<mpsc::Sender<()>>);

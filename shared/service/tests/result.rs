@@ -247,8 +247,6 @@ async fn a_client_of_the_original_is_stale_once_a_worker_with_a_token_has_its_jo
     assert_eq!(full_problem(place.submit(&original, &success("late")).await), without_token(&native.id));
 }
 
-// ---- Results that the worker uploads itself ----
-
 /// The place for a result that the worker uploads.
 async fn result_key(place: &Place, held: &Held, body: &[u8]) -> String {
     let request = CreateResultUploadRequest { size_bytes: body.len() as u64, sha256: sha256(body) };

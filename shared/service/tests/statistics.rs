@@ -43,8 +43,6 @@ async fn nothing_is_told_of_a_tenant_that_has_nothing() {
     assert_eq!((told.as_of, told.queues.len()), (Some(at(7)), 0));
 }
 
-// ---- What has ended ----
-
 #[tokio::test]
 async fn every_end_is_counted_once_by_how_it_ended() {
     let place = Place::new().await;
@@ -176,8 +174,6 @@ async fn a_count_of_a_busy_day_still_costs_one_write_unit() {
     assert!(costs.iter().all(|cost| *cost == 1.0), "{costs:?}");
 }
 
-// ---- How long conversions took ----
-
 #[tokio::test]
 async fn run_times_are_told_for_fourteen_days_and_never_too_short() {
     let place = Place::new().await;
@@ -197,8 +193,6 @@ async fn run_times_are_told_for_fourteen_days_and_never_too_short() {
     place.pass(24 * 3600);
     assert_eq!(queues(&place).await.len(), 0);
 }
-
-// ---- What is in the queues ----
 
 /// A waiting job, one in its backoff, and one that runs.
 async fn one_of_each(place: &Place) -> Held {

@@ -232,8 +232,6 @@ async fn who_has_no_such_job_is_told_so() {
     assert_eq!(problem(place.status(&caller(), "../x", StatusRequest::default()).await), not_found("../x"));
 }
 
-// ---- Waiting for the end ----
-
 fn waiting(seconds: u64) -> StatusRequest {
     StatusRequest { wait_seconds: Some(seconds) }
 }
@@ -386,8 +384,6 @@ async fn nobody_waits_longer_than_twenty_seconds() {
     place.status(&caller(), &id, waiting(20)).await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 20);
 }
-
-// ---- When it will probably be done ----
 
 /// Counts so many conversions of documents of this size that took so many seconds.
 async fn took(place: &Place, conversions: usize, size: u64, seconds: u64) {

@@ -74,8 +74,6 @@ async fn uploaded(
     uploaded
 }
 
-// ---- Sources ----
-
 #[tokio::test]
 async fn a_small_file_is_uploaded_in_one_request_and_can_be_converted_then() {
     let place = Place::new().await;
@@ -277,8 +275,6 @@ async fn a_path_that_the_upload_was_not_answered_with_is_refused() {
         assert_eq!(problem(place.abort_upload(&caller, target, &to_abort(&wrong)).await), foreign, "{path}");
     }
 }
-
-// ---- Results ----
 
 async fn result_upload(place: &Place, held: &Held, size_bytes: u64) -> Result<UploadResponse, Error> {
     let asked = CreateResultUploadRequest { size_bytes, sha256: [3; 32] };

@@ -14,8 +14,6 @@ use crate::{
     },
 };
 
-// ---- Written with the end ----
-
 #[tokio::test]
 async fn the_end_of_a_job_and_what_its_webhook_is_owed_are_written_together() {
     let place = Place::new().await;
@@ -114,8 +112,6 @@ async fn what_happens_to_the_job_afterwards_leaves_its_event_as_it_is() {
     assert_eq!(due_everywhere(&place, at(9)).await, events.map(|event| event.id));
 }
 
-// ---- Read and replaced ----
-
 #[tokio::test]
 async fn an_event_is_read_back_as_it_was_written_wherever_its_delivery_stands() {
     let place = Place::new().await;
@@ -186,8 +182,6 @@ async fn an_event_is_kept_until_it_is_told_or_given_up_and_for_the_retention_aft
     let expires = AttributeValue::N((LATE.plus(RETENTION).0 / 1000).to_string());
     assert_eq!(kept, [None, Some(expires.clone()), None, None, Some(expires)]);
 }
-
-// ---- Due ----
 
 #[tokio::test]
 async fn only_what_is_due_by_now_is_found_the_longest_due_first_and_at_most_as_many_as_asked_for() {
@@ -281,8 +275,6 @@ async fn events_and_jobs_do_not_meet_in_the_index() {
     assert_eq!(due_everywhere(&place, at(9)).await, [event.id]);
 }
 
-// ---- Dead ----
-
 #[tokio::test]
 async fn a_tenants_dead_events_are_listed_page_by_page_the_last_one_first() {
     let place = Place::new().await;
@@ -320,8 +312,6 @@ async fn a_dead_event_that_was_sent_out_again_is_not_listed() {
     assert_eq!(due_everywhere(&place, LATE).await, [event.id]);
 }
 
-// ---- What cannot be is not read ----
-
 /// A row that was changed behind the store's back: by what, and why it is not read.
 type Tampering = (fn(&mut Item), &'static str);
 
@@ -355,8 +345,6 @@ async fn what_no_delivery_produces_is_not_read() {
         assert!(cause.contains(expected), "change {at}: {cause}");
     }
 }
-
-// ---- Helpers ----
 
 /// When the events of these tests are tried, unless a test says otherwise.
 const LATE: Timestamp = Timestamp(1_781_000_000_000 + 100_000);

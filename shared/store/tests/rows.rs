@@ -19,8 +19,6 @@ use crate::support::{
     why,
 };
 
-// ---- Nothing is lost ----
-
 #[derive(Clone, Debug)]
 enum Step {
     /// With a lease of this many seconds; without, a client of the original system.
@@ -234,8 +232,6 @@ proptest! {
     }
 }
 
-// ---- Where a job is found besides its id ----
-
 #[tokio::test]
 async fn a_job_is_found_by_the_day_it_was_created_on_and_by_its_task_for_as_long_as_it_exists() {
     let place = Place::new().await;
@@ -264,8 +260,6 @@ async fn keys_in(place: &Place, index: &str, key: &str, value: &str) -> Vec<(Str
     };
     found.items().iter().map(of).collect()
 }
-
-// ---- What cannot be is not read ----
 
 /// A row that was changed behind the store's back: what it was of, the change, and why it is not read.
 type Tampering = (fn() -> Job, fn(&mut Item), &'static str);
@@ -469,8 +463,6 @@ fn list<const N: usize>(values: [AttributeValue; N]) -> AttributeValue {
 fn map<const N: usize>(values: [(&str, AttributeValue); N]) -> AttributeValue {
     AttributeValue::M(values.map(|(name, value)| (name.to_owned(), value)).into())
 }
-
-// ---- What a heartbeat pays for ----
 
 /// What the original's ingestion asks for.
 const OPTIONS: &str = r#"{"document_id":null,"replace_existing":false,"webhook_url":"","metadata":{},"use_docling":false,"chunk_size":null,"chunk_overlap":null,"chunking_strategy":null,"store_in_vector_db":true,"remote":true,"remote_timeout":null,"fallback_to_local":true}"#;

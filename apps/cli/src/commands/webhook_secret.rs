@@ -11,7 +11,7 @@ pub(crate) enum WebhookSecretCommand {
     Show,
     /// Make a new secret and write it to standard output; for a day messages are signed with both
     ///
-    /// Give the receivers the new one within that day. A second rotation ends the oldest secret at once.
+    /// Give the receivers the new one within that day. However often it is replaced, each secret signs for its day.
     Rotate,
 }
 
@@ -19,7 +19,7 @@ pub(crate) async fn run(session: &Session<'_>, command: &WebhookSecretCommand) -
     let client = session.client()?;
     let secret = match command {
         WebhookSecretCommand::Show => retrying(&TRIES, || client.webhook_secret()).await?,
-        // Tried once: a second rotation would end the secret that the receivers have. `show` tells how it went.
+        // Tried once: a repetition would make one secret more. `show` tells how it went.
         WebhookSecretCommand::Rotate => client.rotate_webhook_secret().await?,
     };
     session.output.value(&secret)?;

@@ -176,8 +176,6 @@ impl Job {
             && self.attempts.last().is_some_and(|last| by_time(&last.how))
     }
 
-    // ---- Limits and the index ----
-
     pub(crate) fn total_ends(&self) -> Millis {
         self.asked.total.map_or(Millis::MAX, |total| self.opened + total)
     }

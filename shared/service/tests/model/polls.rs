@@ -79,8 +79,6 @@ impl Checked<'_> {
         is.map(|is| (is, self.server)).into_iter().chain(saw.into_iter().flatten()).collect()
     }
 
-    // ---- Polls ----
-
     fn poll(
         &mut self,
         worker: usize,
@@ -216,8 +214,6 @@ impl Checked<'_> {
         Ok(())
     }
 
-    // ---- Sweeps ----
-
     fn sweep(&mut self) -> Result<(), Fault> {
         let live = self.model.jobs.iter().filter(|job| !job.is_over()).count();
         let ripe = |job: &&Job| self.server.after_time(job, self.model.jitter).is_some();
@@ -249,8 +245,6 @@ impl Checked<'_> {
         }
         Err(fault)
     }
-
-    // ---- Deliveries ----
 
     fn deliver(&mut self) -> Result<(), Fault> {
         let mut claimed: Vec<String> = Vec::new();

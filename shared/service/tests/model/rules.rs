@@ -10,8 +10,6 @@ const MOST_FREE_RETURNS: u32 = 20;
 pub(crate) const MOST_ATTEMPTS: usize = 100;
 
 impl Job {
-    // ---- Time ----
-
     /// Whether time alone changes the job.
     pub(crate) fn is_out_of_time(&self, now: Millis) -> bool {
         match &self.phase {
@@ -49,8 +47,6 @@ impl Job {
             }
         }
     }
-
-    // ---- Workers ----
 
     pub(crate) fn may_be_claimed(&self, now: Millis) -> bool {
         matches!(self.phase, Phase::Waits { .. }) && self.is_met(now) && !self.is_out_of_time(now)
@@ -194,8 +190,6 @@ impl Job {
         }
     }
 
-    // ---- The ingestion side ----
-
     pub(crate) fn cancel(&mut self, takeover: bool, now: Millis) -> Result<(), Refusal> {
         match self.phase.clone() {
             Phase::Over { status: "completed", .. } => return Err(Refusal::Ended),
@@ -234,8 +228,6 @@ impl Job {
         self.phase = Phase::Waits { since: now, backoff: false };
         Ok(())
     }
-
-    // ---- What the rules have in common ----
 
     fn change(&mut self, now: Millis) {
         self.revision += 1;

@@ -208,8 +208,6 @@ impl Life<'_> {
         }
     }
 
-    // ---- Calls ----
-
     /// Makes a call of which the server may die.
     async fn make(&mut self, number: usize, call: &Call, plan: Option<Plan>) -> Outcome {
         let server = &self.place.servers[number];
