@@ -29,12 +29,13 @@ use url::{Position, Url};
 
 use crate::{Error, Service, progress::cut, webhook_secret::signature};
 
-/// How many tries run at once in one round, and how many of those to one receiver.
+/// How many tries run at once in one round, how many of those for one tenant, and how many of those to one receiver.
 const TRIES: usize = 64;
+const TRIES_OF_TENANT: usize = 32;
 const TRIES_EACH: usize = 4;
 /// After this many failures in a row a receiver is tried no more in a round.
 const MOST_FAILURES: u32 = 2;
-/// How long an event waits for its receiver to have done with others.
+/// How long an event waits for its receiver, and for its tenant's other receivers, to have done with others.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many events of one shard are in hand at once, about, and how many hints of them are read at once.
 const IN_HAND: usize = 250;
@@ -102,6 +103,7 @@ impl Service {
             until,
             tries: Semaphore::new(TRIES),
             receivers: Mutex::default(),
+            tenants: Mutex::default(),
             secrets: tokio::sync::Mutex::default(),
         };
         round.run().await
@@ -115,6 +117,8 @@ struct Round<'a> {
     until: Instant,
     tries: Semaphore,
     receivers: Mutex<HashMap<ReceiverId, Arc<Receiver>>>,
+    /// A tenant whose many receivers are all slow must leave tries to the others.
+    tenants: Mutex<HashMap<Tenant, Arc<Places>>>,
     secrets: tokio::sync::Mutex<HashMap<Tenant, Arc<WebhookSecrets>>>,
 }
 
@@ -124,8 +128,13 @@ type ReceiverId = (Tenant, String);
 /// How a receiver does in a round.
 struct Receiver {
     /// Closed once it is to be let alone.
-    places: Semaphore,
+    places: Places,
     failures_in_a_row: AtomicU32,
+}
+
+/// Places for tries at the same time.
+struct Places {
+    free: Semaphore,
     /// Set once an event has waited for a place in vain.
     congested: AtomicBool,
 }
@@ -241,8 +250,11 @@ impl<'a> Round<'a> {
 
     async fn deliver(&self, id: EventId) -> Result<Outcome, Error> {
         let Some(event) = self.service.store.events.get(id).await? else { return Ok(Outcome::Elsewhere) };
-        let receiver = self.receiver(&event);
-        let place = receiver.place(self.until).await;
+        let (receiver, tenant) = (self.receiver(&event), self.tenant(&event));
+        let place = match receiver.places.take(self.until).await {
+            Some(place) => tenant.take(self.until).await.map(|share| (place, share)),
+            None => None,
+        };
         let turn = timeout_at(self.until, self.tries.acquire()).await;
         if turn.is_err() || self.is_over() {
             return Ok(Outcome::Left);
@@ -257,12 +269,14 @@ impl<'a> Round<'a> {
         let id = (event.tenant.clone(), host(&event.url));
         let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(receivers.entry(id).or_insert_with(|| {
-            Arc::new(Receiver {
-                places: Semaphore::new(TRIES_EACH),
-                failures_in_a_row: AtomicU32::new(0),
-                congested: AtomicBool::new(false),
-            })
+            Arc::new(Receiver { places: Places::new(TRIES_EACH), failures_in_a_row: AtomicU32::new(0) })
         }))
+    }
+
+    fn tenant(&self, event: &Event) -> Arc<Places> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = tenants.entry(event.tenant.clone());
+        Arc::clone(places.or_insert_with(|| Arc::new(Places::new(TRIES_OF_TENANT))))
     }
 
     async fn put_off(&self, event: &Event) -> Result<Outcome, Error> {
@@ -318,17 +332,21 @@ impl<'a> Round<'a> {
     }
 }
 
-impl Receiver {
-    /// A place for one try. `None` when the receiver is to be let alone or is busy for long.
-    async fn place(&self, until: Instant) -> Option<SemaphorePermit<'_>> {
-        if let Ok(place) = self.places.try_acquire() {
+impl Places {
+    fn new(count: usize) -> Self {
+        Self { free: Semaphore::new(count), congested: AtomicBool::new(false) }
+    }
+
+    /// A place for one try. `None` when they are closed or taken for long.
+    async fn take(&self, until: Instant) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.free.try_acquire() {
             return Some(place);
         }
         // Who comes later does not wait where others did in vain: a crowd before one receiver would hold up the rest.
         if self.congested.load(Ordering::Relaxed) {
             return None;
         }
-        match timeout_at(until.min(Instant::now() + PATIENCE), self.places.acquire()).await {
+        match timeout_at(until.min(Instant::now() + PATIENCE), self.free.acquire()).await {
             Ok(place) => place.ok(),
             Err(_) => {
                 self.congested.store(true, Ordering::Relaxed);
@@ -336,13 +354,15 @@ impl Receiver {
             }
         }
     }
+}
 
+impl Receiver {
     fn note(&self, tried: &Tried) {
         match tried {
             Tried::Taken => self.failures_in_a_row.store(0, Ordering::Relaxed),
             Tried::Failed(_) => {
                 if self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
-                    self.places.close();
+                    self.places.free.close();
                 }
             }
             // It was said of one event, at once.

@@ -49,6 +49,36 @@ async fn a_dead_receiver_holds_up_neither_other_receivers_nor_other_tenants() {
 }
 
 #[tokio::test]
+async fn a_tenant_with_many_slow_receivers_leaves_tries_to_the_others() {
+    let place = Place::new().await;
+    for receiver in 0..20 {
+        crowd(&place, "t", &format!("https://slow-{receiver}.example/a"), 4).await;
+    }
+    place.pass(1);
+    crowd(&place, "other", "https://quick.example/b", 10).await;
+    let (quick, gate) = (Arc::new(Mutex::new(0)), Arc::new(Semaphore::new(0)));
+    let courier = Script::new(move |message| {
+        let (quick, gate) = (Arc::clone(&quick), Arc::clone(&gate));
+        let is_slow = message.url.as_str().contains("slow");
+        async move {
+            if is_slow {
+                // It has no answer before all others have theirs: were they held up, nothing would end.
+                drop(gate.acquire().await.unwrap());
+            } else {
+                let mut quick = quick.lock().unwrap();
+                *quick += 1;
+                if *quick == 10 {
+                    gate.add_permits(1000);
+                }
+            }
+            Tried::Taken
+        }
+        .boxed()
+    });
+    assert_eq!(round(&place, &courier).await.delivered, 90);
+}
+
+#[tokio::test]
 async fn what_was_put_off_comes_back_soon_and_later_the_older_it_is() {
     let place = Place::new().await;
     crowd(&place, "t", URL, 20).await;
