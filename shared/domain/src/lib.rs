@@ -14,6 +14,7 @@ mod imported;
 mod job;
 mod limits;
 mod name;
+mod routable;
 mod run_times;
 mod time;
 mod transitions;
@@ -29,6 +30,7 @@ pub use job::{
 };
 pub use limits::{LeaseTerms, Limits, MAX_ATTEMPTS, MAX_FREE_RETURNS, MAX_RETRIES};
 pub use name::FileName;
+pub use routable::is_globally_routable;
 pub use run_times::{Bucket, RunTimes};
 pub use time::{Day, Jitter, Timestamp};
 pub use transitions::{Renewal, Submission, Submitted};
