@@ -34,6 +34,38 @@ pub fn processes_in(folder: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// What a process takes of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Its memory that is resident, in bytes, with the parts of its program that are.
+    pub resident: u64,
+    /// What of that is its own and not a file's, in bytes.
+    pub anonymous: u64,
+    /// The CPU time that it has used since its start, in ticks of a hundredth of a second.
+    pub ticks: u64,
+}
+
+impl Usage {
+    /// That of the process with this id, if it runs.
+    #[must_use]
+    pub fn of(id: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let kib = |name: &str| -> Option<u64> {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Behind the name, which may hold anything: the state is the first field, and user and system time come later.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
+        Some(Self {
+            resident: kib("VmRSS:")? << 10,
+            anonymous: kib("RssAnon:")? << 10,
+            ticks: ticks(11)? + ticks(12)?,
+        })
+    }
+}
+
 /// Sends a signal, by its name, to a process, or to a group by its negated id. It may be gone already.
 pub fn send_signal(name: &str, process: i64) {
     let _ = Command::new("kill").args(["-s", name, "--", &process.to_string()]).status();

@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -52,6 +53,26 @@ impl Fate {
     ];
 }
 
+/// Requests that go no further, and where they stop.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Their method.
+    pub method: &'static str,
+    /// What their path and query contain.
+    pub target: String,
+    /// Where they stop.
+    pub at: Stop,
+}
+
+/// Where a held request stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The server does not see it.
+    BeforeServer,
+    /// The server has done what it asks, and the client does not learn it.
+    BeforeClient,
+}
+
 /// The proxy. Each connection carries one request, so that no client repeats one by itself. Dropping it ends it.
 #[derive(Debug)]
 pub struct FaultyProxy {
@@ -68,6 +89,10 @@ struct Line {
     /// The share of requests that something happens to, and the dice. None when it is calm.
     dice: Mutex<Option<(f64, StdRng)>>,
     tally: Mutex<BTreeMap<Fate, u64>>,
+    hold: watch::Sender<Option<Hold>>,
+    /// How many requests are held.
+    held: watch::Sender<usize>,
+    is_closed: watch::Sender<bool>,
 }
 
 impl FaultyProxy {
@@ -76,7 +101,15 @@ impl FaultyProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let dice = Mutex::new(Some((share, StdRng::seed_from_u64(seed))));
-        let line = Arc::new(Line { server, dice, tally: Mutex::default() });
+        let line = Line {
+            server,
+            dice,
+            tally: Mutex::default(),
+            hold: watch::Sender::default(),
+            held: watch::Sender::default(),
+            is_closed: watch::Sender::default(),
+        };
+        let line = Arc::new(line);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&line)));
         Self { url, line, accepting }
     }
@@ -84,6 +117,31 @@ impl FaultyProxy {
     /// From now on everything passes.
     pub fn calm(&self) {
         *self.line.dice.lock().unwrap() = None;
+    }
+
+    /// From now on such requests go no further.
+    pub fn hold(&self, hold: Hold) {
+        self.line.hold.send_replace(Some(hold));
+    }
+
+    /// Waits until so many requests are held.
+    pub async fn until_held(&self, count: usize) {
+        self.line.held.subscribe().wait_for(|held| *held >= count).await.unwrap();
+    }
+
+    /// What is held goes on.
+    pub fn let_go(&self) {
+        self.line.hold.send_replace(None);
+    }
+
+    /// From now on the server cannot be reached. Requests on their way are lost, with their answers.
+    pub fn close(&self) {
+        self.line.is_closed.send_replace(true);
+    }
+
+    /// The server can be reached again.
+    pub fn open(&self) {
+        self.line.is_closed.send_replace(false);
     }
 
     /// How many requests met which fate.
@@ -105,7 +163,12 @@ async fn accept(listener: TcpListener, line: Arc<Line>) {
         let line = Arc::clone(&line);
         tokio::spawn(async move {
             // Who hung up or spoke no HTTP gets no answer, which is all that can be done.
-            let _ = line.serve(client).await;
+            let mut closing = line.is_closed.subscribe();
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|is_closed| *is_closed) => {}
+                _ = line.serve(client) => {}
+            }
         });
     }
 }
@@ -167,12 +230,49 @@ impl Line {
 
     /// The server's whole answer, or what there is of it when the server dies meanwhile.
     async fn ask(&self, request: &[u8]) -> Vec<u8> {
+        self.pass_hold(Stop::BeforeServer, request).await;
+        let answer = self.exchange(request).await;
+        self.pass_hold(Stop::BeforeClient, request).await;
+        answer
+    }
+
+    async fn exchange(&self, request: &[u8]) -> Vec<u8> {
         let Ok(mut server) = TcpStream::connect(self.server).await else { return BAD_GATEWAY.to_vec() };
         let mut answer = Vec::new();
         if server.write_all(request).await.is_ok() {
             let _ = server.read_to_end(&mut answer).await;
         }
         answer
+    }
+}
+
+impl Line {
+    /// Waits as long as such a request is held here.
+    async fn pass_hold(&self, stop: Stop, request: &[u8]) {
+        let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        let (method, target) = line.split_once(' ').unwrap_or_default();
+        let is_free = |hold: &Option<Hold>| {
+            !hold
+                .as_ref()
+                .is_some_and(|hold| hold.at == stop && hold.method == method && target.contains(&hold.target))
+        };
+        let mut hold = self.hold.subscribe();
+        if is_free(&hold.borrow_and_update()) {
+            return;
+        }
+        self.held.send_modify(|held| *held += 1);
+        let _counted = Counted(&self.held);
+        let _ = hold.wait_for(is_free).await;
+    }
+}
+
+/// A request that is held, which may be dropped.
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|held| *held -= 1);
     }
 }
 

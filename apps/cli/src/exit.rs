@@ -41,9 +41,10 @@ pub const HELP: &str = "Exit codes:
 pub fn of(error: &Error) -> u8 {
     match error {
         Error::Refused { status, .. } | Error::Unreadable { status, .. } => of_status(*status),
-        Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Transfer { status: None, .. } => {
-            UNREACHABLE
-        }
+        Error::Unreachable { .. }
+        | Error::Untrusted { .. }
+        | Error::TimedOut { .. }
+        | Error::Transfer { status: None, .. } => UNREACHABLE,
         // The object store knows no API key, so its 403 says nothing about one.
         Error::Transfer { status: Some(400..=499), .. } => REFUSED,
         Error::Transfer { .. } | Error::Corrupt { .. } => SERVER_FAILED,
@@ -93,6 +94,7 @@ mod tests {
             (transfer(Some(403)), REFUSED),
             (transfer(Some(503)), SERVER_FAILED),
             (Error::Unreachable { host: "h".into(), reason: "r".into() }, UNREACHABLE),
+            (Error::Untrusted { host: "h".into(), reason: "r".into() }, UNREACHABLE),
             (Error::Corrupt { what: "w".into(), reason: "r".into() }, SERVER_FAILED),
             (Error::File { path: "p".into(), source: std::io::Error::other("o") }, LOCAL_FILE),
             (Error::Invalid { reason: "r".into() }, USAGE),

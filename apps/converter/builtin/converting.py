@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import traceback
 
 # The exit code for a source that no further attempt will convert.
 BAD_INPUT = 65
@@ -12,9 +13,36 @@ class BadInput(Exception):
     """The source cannot be converted, however often it is tried. The text says why."""
 
 
+class TryAgain(Exception):
+    """The source was not converted this time, and another attempt may. The text says why."""
+
+
+class Unusable(Exception):
+    """Something that the converter needs is not on this machine. The text says what, and where to get it."""
+
+
 def progress(message, percentage):
     """Says how far the conversion is, 0 to 100."""
     print(f"Processing progress: {message} ({int(percentage)}%)", flush=True)
+
+
+class Steps:
+    """Progress of work that has several parts: a part is given its stretch of the whole, and never goes back."""
+
+    def __init__(self):
+        self.said = None
+
+    def part(self, message, first, last):
+        """A function that takes how much of the part is done, 0 to 1, and says so when it makes a difference."""
+
+        def report(share):
+            percentage = int(first + (last - first) * min(max(share, 0), 1))
+            if self.said is None or percentage > self.said:
+                self.said = percentage
+                progress(message, percentage)
+
+        report(0)
+        return report
 
 
 def run(convert, check):
@@ -26,7 +54,12 @@ def run(convert, check):
     parser.add_argument("--options", help="the job's options, a JSON file")
     arguments = parser.parse_args()
     if arguments.check:
-        print(check())
+        try:
+            print(check())
+        except Unusable as reason:
+            sys.exit(str(reason))
+        except ModuleNotFoundError as reason:
+            sys.exit(f"The Python package {reason.name} is not installed.")
         return
     if not (arguments.input and arguments.output):
         parser.error("--input and --output are needed")
@@ -37,7 +70,14 @@ def run(convert, check):
     except BadInput as reason:
         print(reason, file=sys.stderr, flush=True)
         sys.exit(BAD_INPUT)
-    with open(arguments.output, "w", encoding="utf-8", newline="") as output:
+    except (TryAgain, Unusable) as reason:
+        sys.exit(str(reason))
+    except Exception as reason:
+        traceback.print_exc()
+        # A log is read from its end: there a sentence belongs.
+        sys.exit(f"The conversion failed: {reason!r}")
+    # Libraries find halves of characters in damaged sources, which UTF-8 does not know.
+    with open(arguments.output, "w", encoding="utf-8", errors="replace", newline="") as output:
         json.dump({"content": content, "metadata": metadata}, output, ensure_ascii=False)
 
 

@@ -1,20 +1,18 @@
-"""Documents to Markdown: plain text as it is, HTML and PDF by markitdown."""
+"""Documents to Markdown: plain text as it is; HTML, PDF, Office files and e-books by markitdown; or all by docling."""
 
-import io
+import codecs
 import os
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-from charset_normalizer import from_bytes
-from markitdown import MarkItDown, StreamInfo
-from pdfminer.pdfdocument import PDFDocument
-from pdfminer.pdfpage import PDFPage
-from pdfminer.pdfparser import PDFParser
-from pdfminer.utils import decode_text
+import recognition
+from converting import BadInput, Steps, run
+from document_office import OLD_OFFICE, archive, refuse_old_office
+from document_pdf import pdf
+from tables import table
 
-from converting import BadInput, progress, run
-
-TEXT_EXTENSIONS = {".txt", ".md", ".markdown", ".text", ".log", ".csv", ".tsv", ".rst"}
+TEXT_EXTENSIONS = {".txt", ".md", ".markdown", ".text", ".log", ".rst"}
+TABLE_EXTENSIONS = {".csv", ".tsv"}
 HTML_EXTENSIONS = {".html", ".htm", ".xhtml"}
 BYTE_ORDER_MARKS = {
     # The longer ones first: UTF-32 begins as UTF-16 does.
@@ -23,6 +21,12 @@ BYTE_ORDER_MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+HEAD = 65536
+MOST_TEXT = 256 << 20
+# A page becomes a tree of many times its size.
+MOST_HTML = 64 << 20
+# What docling reads better than the usual tools do.
+DOCLING_KINDS = ("pdf", "archive", "html")
 
 
 def main():
@@ -30,37 +34,75 @@ def main():
 
 
 def check():
-    MarkItDown(enable_plugins=False)
-    return f"markitdown {version('markitdown')}, pdfminer.six {version('pdfminer.six')}"
+    tools = [f"{name} {version(name)}" for name in ("markitdown", "pypdfium2", "openpyxl")]
+    if has_docling():
+        tools.append(f"docling {version('docling')}")
+    return ", ".join(tools + (recognition.installed() or ["nothing to recognise text in scans"]))
 
 
-def convert(path, _options):
-    progress("Document processing: Reading", 0)
+def convert(path, options, steps=None):
+    steps = steps or Steps()
+    steps.part("Document processing: Reading", 0, 2)
+    kind = kind_of(path)
+    content, metadata = None, {}
+    if options.get("use_docling") is True and kind in DOCLING_KINDS:
+        if has_docling():
+            content, metadata = by_docling(path, kind, steps)
+        else:
+            print("The job asks for docling, which is not installed here; the usual tools are taken.", flush=True)
+    if content is None:
+        content, metadata = READERS[kind](path, options, steps)
+    return content, described(content, metadata)
+
+
+def described(content, metadata):
+    """With the words counted, and without what is not known."""
+    for name in ("title", "author"):
+        metadata[name] = " ".join((metadata.get(name) or "").split())
+    metadata["word_count"] = len(re.findall(r"\w+", content))
+    return {name: value for name, value in metadata.items() if value not in (None, "")}
+
+
+def kind_of(path):
+    """What the bytes are. A name tells text, tables and HTML apart only."""
+    extension = os.path.splitext(path)[1].lower()
     with open(path, "rb") as file:
-        data = file.read()
-    kind = kind_of(data, os.path.splitext(path)[1].lower())
-    progress("Document processing: Converting", 10)
-    return {"pdf": pdf, "html": html, "text": text}[kind](data)
-
-
-def kind_of(data, extension):
-    """What the bytes are. A name tells text from HTML only; nothing is taken for a PDF that does not begin as one."""
-    if b"%PDF-" in data[:1024]:
+        head = file.read(HEAD)
+    if not head.strip():
+        raise BadInput("The source is empty." if not head else "The source holds no text.")
+    if b"%PDF-" in head[:1024]:
         return "pdf"
-    if not any(data.startswith(mark) for mark in BYTE_ORDER_MARKS) and b"\0" in data[:65536]:
-        raise BadInput(f"The source ({extension or 'no extension'}) is neither text nor HTML nor PDF.")
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "archive"
+    if head.startswith(OLD_OFFICE):
+        return "old office"
+    if not any(head.startswith(mark) for mark in BYTE_ORDER_MARKS) and b"\0" in head:
+        raise BadInput(
+            f"The source ({extension or 'no extension'}) is none of PDF, DOCX, PPTX, XLSX, EPUB, HTML and plain text."
+        )
     if extension in HTML_EXTENSIONS:
         return "html"
-    looks_like_html = re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!doctype html|<html)", data[:1024], re.I)
+    if extension in TABLE_EXTENSIONS:
+        return "table"
+    looks_like_html = re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!doctype html|<html)", head[:1024], re.I)
     return "html" if looks_like_html and extension not in TEXT_EXTENSIONS else "text"
 
 
-def text(data):
+def read(path, most):
+    size = os.path.getsize(path)
+    if size > most:
+        raise BadInput(f"The source has {size} bytes; of its kind at most {most} are taken.")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def text(path, _options, _steps):
     """Text exactly as it is, once it is decoded."""
+    data = read(path, MOST_TEXT)
     encoding = encoding_of(data)
     content = data.decode(encoding)
     heading = re.search(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", content, re.M)
-    return content, {"format": "text", "encoding": encoding, **titled(heading and heading.group(1))}
+    return content, {"format": "text", "encoding": encoding, "title": heading and heading.group(1)}
 
 
 def encoding_of(data):
@@ -71,6 +113,8 @@ def encoding_of(data):
         data.decode("utf-8")
         return "utf-8"
     except UnicodeDecodeError:
+        from charset_normalizer import from_bytes
+
         guesses = from_bytes(data)
         if not guesses:
             raise BadInput("The source is not text in any encoding that could be recognised.") from None
@@ -80,38 +124,105 @@ def encoding_of(data):
         return common.encoding if common.chaos <= best.chaos else best.encoding
 
 
-def html(data):
-    declared = re.search(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w-]+)""", data[:4096], re.I)
-    encoding = None if declared else encoding_of(data)
-    result = markitdown(data, ".html", "text/html", encoding)
-    return result.markdown, {"format": "html", **titled(result.title)}
+def separated(path, _options, _steps):
+    """A table whose separator is found out: commas, semicolons, tabs or bars."""
+    import csv
 
-
-def pdf(data):
+    data = read(path, MOST_TEXT)
+    encoding = encoding_of(data)
+    lines = data.decode(encoding).removeprefix("\ufeff").splitlines(keepends=True)
+    csv.field_size_limit(MOST_TEXT)
     try:
-        document = PDFDocument(PDFParser(io.BytesIO(data)))
-        pages = sum(1 for _ in PDFPage.create_pages(document))
-    except Exception as reason:  # pdfminer fails on damaged files with errors of every kind
-        raise BadInput(f"The PDF cannot be read, or it asks for a password: {reason!r}") from reason
-    progress(f"Document processing: Converting {pages} pages", 20)
-    result = markitdown(data, ".pdf", "application/pdf", None)
-    if not result.markdown.strip():
-        raise BadInput(f"The PDF's {pages} pages hold no text: it is probably a scan, which needs character recognition.")
-    titles = (decode_text(info["Title"]) for info in document.info if isinstance(info.get("Title"), bytes))
-    # pdfminer marks the beginning of a page by a form feed, which means nothing in Markdown.
-    return result.markdown.replace("\f", ""), {"format": "pdf", "pages": pages, **titled(next(titles, None))}
+        dialect = csv.Sniffer().sniff("".join(lines[:50])[:HEAD], ",;\t|")
+    except csv.Error:
+        dialect = csv.excel_tab if path.lower().endswith(".tsv") else csv.excel
+    try:
+        rows = list(csv.reader(lines, dialect))
+    except csv.Error as reason:
+        raise BadInput(f"The table cannot be read: {reason}.") from None
+    return table(rows), {"format": "csv", "encoding": encoding, "rows": len(rows)}
 
 
-def markitdown(data, extension, mimetype, charset):
-    converter = MarkItDown(enable_plugins=False)
-    info = StreamInfo(extension=extension, mimetype=mimetype, charset=charset)
-    return converter.convert_stream(io.BytesIO(data), stream_info=info)
+def html(path, _options, steps):
+    from bs4 import BeautifulSoup, SoupStrainer
+
+    steps.part("Document processing: Converting", 10, 99)
+    data = read(path, MOST_HTML)
+    encoding = html_encoding(data)
+    content, title = html_to_markdown(data, encoding)
+    metas = BeautifulSoup(data[:HEAD], "html.parser", from_encoding=encoding, parse_only=SoupStrainer("meta"))
+    author = metas.find("meta", attrs={"name": re.compile("^author$", re.I)})
+    return content, {
+        "format": "html",
+        "title": title,
+        "author": author and author.get("content"),
+        "tool": f"markitdown {version('markitdown')}",
+    }
 
 
-def titled(title):
-    title = " ".join((title or "").split())
-    return {"title": title} if title else {}
+def html_encoding(data, said=None):
+    """The encoding of a page: a mark at its beginning, what was said of it, what it says itself, what it looks like."""
+    if marked := next((known for mark, known in BYTE_ORDER_MARKS.items() if data.startswith(mark)), None):
+        return marked
+    declared = re.search(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w-]+)""", data[:4096], re.I)
+    for name in (said, declared and declared.group(1).decode("ascii", "replace")):
+        try:
+            known = codecs.lookup(name or "").name
+        except LookupError:
+            continue
+        # Pages that say Latin-1 mean the larger set of Windows, and one that could be read to find its encoding is
+        # not in UTF-16, whatever it says.
+        known = {"iso8859-1": "cp1252", "ascii": "cp1252"}.get(known, known)
+        if not known.startswith(("utf-16", "utf-32")):
+            return known
+    return encoding_of(data)
 
+
+def html_to_markdown(data, encoding):
+    """The page's body and title. Nothing that it names is fetched or opened."""
+    import io
+
+    from markitdown import StreamInfo
+    from markitdown.converters import HtmlConverter
+
+    result = HtmlConverter().convert(io.BytesIO(data), StreamInfo(extension=".html", charset=encoding))
+    return result.markdown, result.title
+
+
+def has_docling():
+    try:
+        return bool(version("docling"))
+    except PackageNotFoundError:
+        return False
+
+
+def by_docling(path, kind, steps):
+    """Layout, tables and scans by docling's models, which must be on this machine: it has no network here."""
+    from docling.document_converter import DocumentConverter
+
+    if kind == "archive":
+        from archives import open_checked
+
+        opened, kind = open_checked(path)
+        opened.close()
+        if kind == "epub":
+            return None, {}
+    steps.part("Document processing: Converting by docling", 5, 99)
+    document = DocumentConverter().convert(path).document
+    metadata = {"format": kind, "title": getattr(document, "name", None), "tool": f"docling {version('docling')}"}
+    if kind == "pdf":
+        metadata["pages"] = document.num_pages()
+    return document.export_to_markdown(), metadata
+
+
+READERS = {
+    "pdf": pdf,
+    "archive": lambda path, _options, steps: archive(path, steps),
+    "old office": lambda path, _options, _steps: refuse_old_office(path),
+    "html": html,
+    "table": separated,
+    "text": text,
+}
 
 if __name__ == "__main__":
     main()

@@ -7,17 +7,48 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files of `builtin/`.
-const FILES: [(&str, &str); 5] = [
-    ("audio.yaml", include_str!("../builtin/audio.yaml")),
-    ("audio.py", include_str!("../builtin/audio.py")),
-    ("converting.py", include_str!("../builtin/converting.py")),
-    ("document.yaml", include_str!("../builtin/document.yaml")),
-    ("document.py", include_str!("../builtin/document.py")),
+macro_rules! carried {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("../builtin/", $name)))),*] };
+}
+
+/// The files of `builtin/`. Of the descriptions for a type the first usable one is taken, in the order of their names.
+const FILES: &[(&str, &str)] = carried![
+    "archives.py",
+    "audio-1-faster-whisper.yaml",
+    "audio-2-whisper-cpp.yaml",
+    "audio-3-pocketsphinx.yaml",
+    "audio_pocketsphinx.py",
+    "audio_whisper.py",
+    "audio_whisper_cpp.py",
+    "converting.py",
+    "document.py",
+    "document.yaml",
+    "document_office.py",
+    "document_pdf.py",
+    "image.py",
+    "image.yaml",
+    "media.py",
+    "recognition.py",
+    "speech.py",
+    "subtitles.py",
+    "tables.py",
+    "transcript.py",
+    "video.py",
+    "video.yaml",
+    "web.py",
+    "web.yaml",
+    "youtube.py",
+    "youtube.yaml",
 ];
 
 /// What the built-in converters need of Python.
 const REQUIREMENTS: (&str, &str) = ("requirements.txt", include_str!("../builtin/requirements.txt"));
+
+/// The Python packages that the built-in converters need, as pip reads them.
+#[must_use]
+pub fn requirements() -> &'static str {
+    REQUIREMENTS.1
+}
 
 const PREFIX: &str = "builtin-";
 
@@ -54,19 +85,24 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir(parent.path().join("builtin-0.0.0")).unwrap();
         let folder = materialise(parent.path()).unwrap();
-        fs::write(folder.join("audio.py"), "changed").unwrap();
+        fs::write(folder.join("speech.py"), "changed").unwrap();
         assert_eq!(materialise(parent.path()).unwrap(), folder);
-        assert!(fs::read_to_string(folder.join("audio.py")).unwrap().contains("pocketsphinx"));
+        assert!(fs::read_to_string(folder.join("speech.py")).unwrap().contains("RECOGNISERS"));
         assert!(!parent.path().join("builtin-0.0.0").exists());
 
         let all = crate::descriptions::load(std::slice::from_ref(&folder)).unwrap();
-        assert_eq!(
-            all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
-            ["audio-pocketsphinx", "document-markitdown"]
-        );
-        let document = |name: &str| all[1].takes(&ContentType::Document, name);
-        assert!(document("a.PDF") && document("a.csv") && document("README") && !document("a.docx"));
-        assert!(all[0].takes(&ContentType::Video, "a.mkv") && all[0].takes(&ContentType::Audio, "a.mp3"));
+        let first = |content_type: ContentType, name: &str| {
+            all.iter().find(|one| one.takes(&content_type, name)).map(|one| one.name.as_str())
+        };
+        for name in ["a.PDF", "a.docx", "a.csv", "README"] {
+            assert_eq!(first(ContentType::Document, name), Some("document-markitdown"), "{name}");
+        }
+        assert_eq!(first(ContentType::Document, "a.zip"), None);
+        assert_eq!(first(ContentType::Image, "a.png"), Some("image-ocr"));
+        assert_eq!(first(ContentType::Web, "url"), Some("web-trafilatura"));
+        assert_eq!(first(ContentType::Audio, "a.mp3"), Some("audio-faster-whisper"));
+        assert_eq!(first(ContentType::Video, "a.mkv"), Some("video-ffmpeg"));
+        assert_eq!(first(ContentType::Youtube, "a.txt"), Some("youtube-yt-dlp"));
         for description in all {
             let line = description.check_line(parent.path(), Path::new("python3")).unwrap();
             assert!(Path::new(&line[1]).exists(), "{line:?}");

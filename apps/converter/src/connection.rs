@@ -1,18 +1,23 @@
-//! `--test-connection`: whether the server answers, and whether it would give work.
+//! What answers at the server's address, and whether it would give this worker work.
 
 use api::{Kind, poll::PollRequest, result::ReleaseRequest};
 use client::{Client, Error, Lease};
 use domain::{ContentType, WorkerId};
+
+/// This program's version, whose first number is that of the servers it works with.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a test of the connection found.
 #[derive(Debug)]
 pub enum Connection {
     /// All is well; this is the server's version.
     Good(String),
-    /// The server does not answer, or not as it should.
+    /// The server does not answer.
     NoAnswer(Error),
     /// The server answers but refuses the key.
     Refused(Error),
+    /// What answers is no server that this program works with. A sentence.
+    Other(String),
 }
 
 /// Asks for the server's health, then for a job of a type that nobody has, which needs what polling needs and takes
@@ -20,8 +25,11 @@ pub enum Connection {
 pub async fn test(client: &Client, worker_id: &WorkerId) -> Connection {
     let health = match client.health().await {
         Ok(health) => health,
-        Err(error) => return Connection::NoAnswer(error),
+        Err(error) => return no_health(client, error),
     };
+    if let Err(message) = check_version(client, &health.version) {
+        return Connection::Other(message);
+    }
     let request = PollRequest {
         worker_id: worker_id.to_string(),
         content_types: vec![ContentType::Custom("x-connection-test".to_owned())],
@@ -42,5 +50,57 @@ pub async fn test(client: &Client, worker_id: &WorkerId) -> Connection {
             Connection::Refused(error)
         }
         Err(error) => Connection::NoAnswer(error),
+    }
+}
+
+/// Whether a server of this version can be worked with: its first number counts, as in semantic versioning.
+///
+/// # Errors
+/// A sentence that names both versions, when it cannot.
+pub fn check_version(client: &Client, version: &str) -> Result<(), String> {
+    if major(version) == major(VERSION) {
+        return Ok(());
+    }
+    let server = client.base();
+    Err(format!(
+        "{server} runs version {version}, and this remote-converter is {VERSION}: their first numbers must be the \
+         same. Install the one of the server's version."
+    ))
+}
+
+fn major(version: &str) -> &str {
+    version.split('.').next().unwrap_or(version)
+}
+
+/// A program without `/health` may still be one that people take for a remote-jobs server: the original had none.
+fn no_health(client: &Client, error: Error) -> Connection {
+    let server = client.base();
+    match error.status() {
+        Some(404 | 405) => Connection::Other(format!(
+            "{server} answers, but has no /health: it is another program, or the original MoRAG API, whose jobs this \
+             converter cannot take. Set api_base_url to a remote-jobs server."
+        )),
+        Some(status) if !error.retryable() => Connection::Other(format!(
+            "{server} answers {status}, but not as a remote-jobs server does: {error}"
+        )),
+        _ => Connection::NoAnswer(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_of_a_version_counts() {
+        let client = Client::new("http://box".parse().unwrap(), None, "test/1").unwrap();
+        let own = major(VERSION);
+        for good in [VERSION.to_owned(), format!("{own}.99.7"), format!("{own}.1.0-rc.1+abc")] {
+            assert_eq!(check_version(&client, &good), Ok(()), "{good}");
+        }
+        for other in ["99.0.0", "", "unknown"] {
+            let message = check_version(&client, other).unwrap_err();
+            assert!(message.contains("http://box runs version ") && message.contains(VERSION), "{message}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use progress::{ProgressEvent, parse_line};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,7 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contain::Walls,
     descriptions::{BAD_INPUT, Description, Format, Origin, Places},
+    limits::Exceeded,
     process::{self, Ended, Finished, Task, TaskResult},
 };
 
@@ -36,6 +37,8 @@ pub struct Source<'a> {
     pub python: &'a Path,
     /// When the conversion must have ended.
     pub deadline: Instant,
+    /// What the converter is kept away from.
+    pub walls: &'a Walls,
 }
 
 /// What came out.
@@ -78,7 +81,7 @@ impl ConvertError {
     }
 }
 
-/// Runs the converter on the source. `on_progress` sees how far it is and must not block.
+/// Runs the converter on the source. `on_line` sees each line of its log and must not block.
 ///
 /// # Errors
 /// [`ConvertError::Stopped`] when `stop` was cancelled, [`ConvertError::Unable`] when the work folder cannot be written
@@ -87,16 +90,14 @@ pub async fn convert(
     description: &Description,
     source: Source<'_>,
     stop: &CancellationToken,
-    on_progress: &mut (dyn FnMut(ProgressEvent) + Send),
+    on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Converted, ConvertError> {
-    let task = task(description, source).map_err(|error| {
+    let task = task(description, source).await.map_err(|error| {
         ConvertError::Unable(format!("The work folder of the converter cannot be written: {error}."))
     })?;
     let mut on_line = |line: &str| {
         tracing::debug!(line, "the converter said");
-        if let Some(event) = parse_line(line) {
-            on_progress(event);
-        }
+        on_line(line);
     };
     let finished = process::run(&task, stop, &mut on_line).await.map_err(|error| {
         ConvertError::Unable(format!("The converter `{}` cannot be started: {error}.", description.name))
@@ -105,7 +106,7 @@ pub async fn convert(
     read(description, task, finished).await
 }
 
-fn task(description: &Description, source: Source<'_>) -> io::Result<Task> {
+async fn task(description: &Description, source: Source<'_>) -> io::Result<Task> {
     let (output, options) = (source.folder.join("output"), source.folder.join("options.json"));
     std::fs::write(&options, serde_json::to_vec(source.options)?)?;
     let places = Places {
@@ -116,28 +117,19 @@ fn task(description: &Description, source: Source<'_>) -> io::Result<Task> {
         python: source.python,
     };
     let words = description.command_line(&places);
-    let limits = description.limits;
-    let own_deadline =
-        limits.timeout_seconds.map(|seconds| Instant::now() + std::time::Duration::from_secs(seconds));
-    Ok(Task {
-        words,
-        folder: source.folder.to_owned(),
-        environment: description.environment.clone(),
-        memory_bytes: limits.memory_bytes,
-        deadline: Some(own_deadline.map_or(source.deadline, |own| own.min(source.deadline))),
-        result: match description.result.from {
-            Origin::File => TaskResult::File(output, limits.max_output_bytes),
-            Origin::Stdout => TaskResult::Stdout(limits.max_output_bytes),
-        },
-    })
+    let most = description.limits.max_output_bytes;
+    let result = match description.result.from {
+        Origin::File => TaskResult::File(output, most),
+        Origin::Stdout => TaskResult::Stdout(most),
+    };
+    let readable = vec![source.path.to_owned(), description.here.clone()];
+    let task = Task::of(description, words, source.folder, readable, source.walls, result).await?;
+    Ok(task.until(source.deadline))
 }
 
 fn succeeded(description: &Description, task: &Task, finished: &Finished) -> Result<(), ConvertError> {
     let name = &description.name;
-    let told = |what: String| {
-        let log = finished.log_end(MOST_TAIL);
-        if log.is_empty() { format!("{what}.") } else { format!("{what}. Its log ends:\n{log}") }
-    };
+    let told = |what: String| format!("{what}.{}", context(task, finished));
     match finished.ended {
         Ended::Exited(0) => Ok(()),
         Ended::Stopped => Err(ConvertError::Stopped),
@@ -150,22 +142,33 @@ fn succeeded(description: &Description, task: &Task, finished: &Finished) -> Res
         Ended::Signalled(signal) => {
             Err(ConvertError::passing(told(format!("The converter `{name}` was ended by signal {signal}"))))
         }
-        Ended::TimedOut => Err(ConvertError::passing(told(format!(
-            "The converter `{name}` did not end within its time limit"
-        )))),
-        Ended::TooLarge => Err(too_large(name, task.most_bytes())),
+        Ended::Over(exceeded) => Err(ConvertError::Failed {
+            message: told(format!("The converter `{name}` {exceeded}")),
+            retryable: exceeded.is_passing(),
+        }),
     }
 }
 
+/// What a failure carries along: what its converter was refused on the network, and the end of its log.
+fn context(task: &Task, finished: &Finished) -> String {
+    let refused = task.way.iter().flat_map(|way| way.refused()).map(|text| format!(" {text}"));
+    let mut context: String = refused.collect();
+    let log = finished.log_end(MOST_TAIL.saturating_sub(context.len()));
+    if !log.is_empty() {
+        context.push_str(" Its log ends:\n");
+        context.push_str(&log);
+    }
+    context
+}
+
 fn too_large(name: &str, most: u64) -> ConvertError {
-    ConvertError::lasting(format!(
-        "The result of the converter `{name}` has more than the {most} bytes that its description allows."
-    ))
+    ConvertError::lasting(format!("The converter `{name}` {}.", Exceeded::Output(most)))
 }
 
 /// Reads and checks the result, away from the threads that keep connections and heartbeats going.
 async fn read(description: &Description, task: Task, finished: Finished) -> Result<Converted, ConvertError> {
     let (name, format) = (description.name.clone(), description.result.format);
+    let context = context(&task, &finished);
     let reading = tokio::task::spawn_blocking(move || {
         let bytes = match &task.result {
             TaskResult::Stdout(_) => finished.stdout,
@@ -173,7 +176,13 @@ async fn read(description: &Description, task: Task, finished: Finished) -> Resu
         };
         parse(&name, format, bytes)
     });
-    reading.await.unwrap_or_else(|_| Err(ConvertError::passing("The result could not be read.")))
+    let read = reading.await.unwrap_or_else(|_| Err(ConvertError::passing("The result could not be read.")));
+    read.map_err(|error| match error {
+        ConvertError::Failed { message, retryable } => {
+            ConvertError::Failed { message: message + &context, retryable }
+        }
+        other => other,
+    })
 }
 
 fn read_file(name: &str, path: &PathBuf, most: u64) -> Result<Vec<u8>, ConvertError> {
@@ -242,10 +251,11 @@ mod tests {
             folder: &work,
             python: Path::new("python3"),
             deadline: Instant::now() + Duration::from_secs(60),
+            walls: &Walls::default(),
         };
         let mut seen = Vec::new();
-        let mut on_progress = |event: ProgressEvent| seen.push(event.percentage);
-        let result = convert(&description, source, &CancellationToken::new(), &mut on_progress).await;
+        let mut on_line = |line: &str| seen.extend(progress::parse_line(line).map(|event| event.percentage));
+        let result = convert(&description, source, &CancellationToken::new(), &mut on_line).await;
         (result, seen)
     }
 

@@ -1,14 +1,19 @@
 //! The converters that are usable here, and which of them takes a source.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use domain::ContentType;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contain::Walls,
     descriptions::Description,
-    folders::Folders,
+    folders::{Folders, WorkFolder},
+    limits::Exceeded,
     process::{self, Ended, Task, TaskResult},
 };
 
@@ -22,6 +27,8 @@ pub struct Converters {
     usable: Vec<Description>,
     /// The interpreter of the setting `python`.
     pub python: PathBuf,
+    /// What all of them are kept away from.
+    pub walls: Walls,
 }
 
 /// A content type that nothing here converts.
@@ -46,12 +53,14 @@ impl Converters {
         wanted: &[ContentType],
         python: PathBuf,
         folders: &Folders,
+        walls: Walls,
     ) -> Result<Self, NoConverter> {
-        let mut all = Self { usable: Vec::new(), python };
-        let mut unusable = Vec::new();
         let needed = |one: &Description| wanted.iter().any(|wanted| one.content_types.contains(wanted));
-        for description in descriptions.into_iter().filter(needed) {
-            match all.try_out(&description, folders).await {
+        let needed = descriptions.into_iter().filter(needed).collect();
+        let mut all = Self { usable: Vec::new(), python, walls };
+        let mut unusable = Vec::new();
+        for Finding { description, outcome } in examine(needed, &all.python, folders, &all.walls).await {
+            match outcome {
                 Ok(said) => {
                     tracing::info!(converter = description.name, %said, "a converter is usable");
                     all.usable.push(description);
@@ -82,31 +91,6 @@ impl Converters {
         Err(NoConverter { content_type: content_type.clone(), tried: tried.collect() })
     }
 
-    /// Runs the command that tells whether it is usable. What it says, or why it is not usable.
-    async fn try_out(&self, description: &Description, folders: &Folders) -> Result<String, String> {
-        let work =
-            folders.work("check").map_err(|error| format!("A work folder cannot be created: {error}."))?;
-        let Some(words) = description.check_line(work.path(), &self.python) else { return Ok(String::new()) };
-        let task = Task {
-            words,
-            folder: work.path().to_owned(),
-            environment: description.environment.clone(),
-            memory_bytes: description.limits.memory_bytes,
-            deadline: Some(Instant::now() + CHECK),
-            result: TaskResult::File(work.path().join("none"), 0),
-        };
-        let finished = process::run(&task, &CancellationToken::new(), &mut |_| {}).await;
-        let finished = finished.map_err(|error| format!("Its `requires` cannot be started: {error}."))?;
-        let said = finished.log_end(300);
-        match finished.ended {
-            Ended::Exited(0) => Ok(said),
-            Ended::TimedOut => Err(format!("Its `requires` did not end within {} s.", CHECK.as_secs())),
-            Ended::Exited(_) | Ended::Signalled(_) | Ended::TooLarge | Ended::Stopped => {
-                Err(format!("Its `requires` failed: {}.", said.trim_end_matches('.')))
-            }
-        }
-    }
-
     /// The first converter that takes a source of this type and name.
     #[must_use]
     pub fn choose(&self, content_type: &ContentType, filename: &str) -> Option<&Description> {
@@ -114,10 +98,73 @@ impl Converters {
     }
 }
 
+/// What was found out about a description on this machine.
+#[derive(Debug)]
+pub struct Finding {
+    /// The description.
+    pub description: Description,
+    /// What its `requires` says when it is usable, such as versions; or why it is not.
+    pub outcome: Result<String, String>,
+}
+
+/// Finds out which of the descriptions are usable, all at the same time. The order stays.
+pub async fn examine(
+    descriptions: Vec<Description>,
+    python: &Path,
+    folders: &Folders,
+    walls: &Walls,
+) -> Vec<Finding> {
+    let tries = descriptions.into_iter().enumerate().map(|(index, description)| {
+        let work = folders.work(&format!("check-{index}"));
+        let (python, walls) = (python.to_owned(), walls.clone());
+        tokio::spawn(async move {
+            let outcome = match work {
+                Ok(work) => try_out(&description, &work, &python, &walls).await,
+                Err(error) => Err(format!("A work folder cannot be created: {error}.")),
+            };
+            Finding { description, outcome }
+        })
+    });
+    let mut findings = Vec::new();
+    for trying in tries.collect::<Vec<_>>() {
+        // One that fails is one of a runtime that ends.
+        findings.extend(trying.await.ok());
+    }
+    findings
+}
+
+/// Runs the command that tells whether it is usable. What it says, or why it is not usable.
+async fn try_out(
+    description: &Description,
+    work: &WorkFolder,
+    python: &Path,
+    walls: &Walls,
+) -> Result<String, String> {
+    let Some(words) = description.check_line(work.path(), python) else { return Ok(String::new()) };
+    let result = TaskResult::File(work.path().join("none"), 0);
+    let readable = vec![description.here.clone()];
+    let task = Task::of(description, words, work.path(), readable, walls, result).await;
+    let task = task.map_err(|error| format!("Its `requires` cannot be started: {error}."))?;
+    let task = task.until(Instant::now() + CHECK);
+    let finished = process::run(&task, &CancellationToken::new(), &mut |_| {}).await;
+    let finished = finished.map_err(|error| format!("Its `requires` cannot be started: {error}."))?;
+    let said = finished.log_end(300);
+    match finished.ended {
+        Ended::Exited(0) => Ok(said),
+        Ended::Over(Exceeded::JobTime) => {
+            Err(format!("Its `requires` did not end within {} s.", CHECK.as_secs()))
+        }
+        Ended::Over(exceeded) => Err(format!("Its `requires` {exceeded}.")),
+        Ended::Exited(_) | Ended::Signalled(_) | Ended::Stopped => {
+            // What it was is said last, after the lines that say where.
+            let last = said.lines().last().unwrap_or_default().trim_end_matches('.');
+            Err(format!("Its `requires` failed: {last}."))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn description(name: &str, rest: &str) -> Description {
@@ -131,7 +178,8 @@ mod tests {
     async fn check(descriptions: Vec<Description>, wanted: ContentType) -> Result<Converters, String> {
         let parent = tempfile::tempdir().unwrap();
         let folders = Folders::open(parent.path()).unwrap();
-        let checked = Converters::check(descriptions, &[wanted], "python3".into(), &folders).await;
+        let checked =
+            Converters::check(descriptions, &[wanted], "python3".into(), &folders, Walls::default()).await;
         checked.map_err(|error| error.to_string())
     }
 

@@ -11,17 +11,35 @@
 //! install: "pip install mine"   # optional: said when `requires` fails
 //! command: ["{python}", "{here}/mine.py", "{input}", "{output}"]
 //! result: {format: json, from: file}     # json or markdown; file or stdout
-//! limits:                       # optional, and each of them
-//!   timeout_seconds: 3600       # of this command, beside the job's own limit
+//! network: none                 # optional: none (the default) or internet
+//! hosts: youtube                # optional with `internet`: only the hosts of the setting `youtube_hosts`
+//! limits:                       # optional, and each of them; a job's own time limit holds besides
+//!   timeout_seconds: 3600       # the time it may take
+//!   stalled_seconds: 600        # the time it may say nothing: each line of its log is a sign of life
+//!   cpu_seconds: 7200           # CPU time, for each process
+//!   cpus: 2                     # on how many CPUs it may run
+//!   memory_bytes: 4294967296    # resident memory of all its processes together, looked at twice a second
+//!   address_space_bytes: 8589934592  # address space, for each process
+//!   disk_bytes: 34359738368     # what its work folder may hold, looked at twice a second; by default 32 GiB
 //!   max_output_bytes: 67108864  # of the result; by default 64 MiB
-//!   memory_bytes: 4294967296    # of address space, for each process
 //! environment: [HF_TOKEN]       # optional: variables to hand on, besides PATH, HOME, the locale and the GPU's
 //! ```
 //!
 //! # What a command must do
 //!
-//! - It is started without a shell, in a work folder of its own and a process group of its own, with nothing to read
-//!   on its standard input. The folder and everything in the group are gone when it ends.
+//! - It is started without a shell, in a work folder of its own, with nothing to read on its standard input. The
+//!   folder, and every process that it started, are gone when it ends.
+//! - It writes nowhere but in its work folder, `/dev/shm` and devices, so it keeps no cache: what it needs of models
+//!   must be there before. It does not read what this program keeps to itself: `temp_dir` but for its source, its
+//!   work folder and `{here}`, the settings, and where people keep keys in their home folder. It gains no privileges,
+//!   and has none of root's.
+//! - Without `network: internet` it has no sockets but local ones. With it, the proxy that HTTP_PROXY, HTTPS_PROXY,
+//!   ALL_PROXY and their lower-case forms name is its only way out: by HTTP and CONNECT over TCP. Names are resolved
+//!   there, as the command reaches no name server, and only globally routable addresses and those of the setting
+//!   `networks` are connected to. What is refused has the status 403 and a sentence as its reason. 64 GiB may go
+//!   through, and 64 connections at a time.
+//! - Beyond one of its limits it is sent SIGTERM, and is killed two seconds later. The job's error names the limit;
+//!   another attempt may follow, except when its result was too large. It may have 1000 processes at a time.
 //! - In its arguments, `{input}` stands for the source's path, whose name has the extension that the source was
 //!   submitted with; `{output}` for the path where the result is expected; `{options}` for a JSON file with the job's
 //!   `task_options`, an object; `{work}` for the work folder; `{python}` for the setting of that name; and `{here}`
@@ -42,6 +60,15 @@ use std::{
 
 use domain::ContentType;
 use serde::Deserialize;
+
+pub use crate::{
+    limits::{Hosts, Limits, Network},
+    placeholders::{Argument, Places},
+};
+use crate::{
+    limits::{HostsName, NetworkName},
+    placeholders::{Place, arguments},
+};
 
 /// The exit code by which a command says that no further attempt can work.
 pub const BAD_INPUT: i32 = 65;
@@ -66,6 +93,8 @@ pub struct Description {
     pub result: ResultSource,
     /// What it may use.
     pub limits: Limits,
+    /// What of the network it reaches.
+    pub network: Network,
     /// The environment variables that it gets besides the usual ones.
     pub environment: Vec<String>,
     /// The folder that its file is in.
@@ -102,24 +131,6 @@ pub enum Origin {
     File,
 }
 
-/// What a command may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The time it may take, in seconds.
-    pub timeout_seconds: Option<u64>,
-    /// The size of its result.
-    pub max_output_bytes: u64,
-    /// The address space of each of its processes.
-    pub memory_bytes: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { timeout_seconds: None, max_output_bytes: 64 << 20, memory_bytes: None }
-    }
-}
-
 /// Why a description cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("The converter description {} {problem}", .path.display())]
@@ -128,104 +139,6 @@ pub struct DescriptionError {
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,
-}
-
-/// What the placeholders of a command stand for.
-#[derive(Clone, Copy, Debug)]
-pub struct Places<'a> {
-    /// The source.
-    pub input: &'a Path,
-    /// Where the result goes.
-    pub output: &'a Path,
-    /// The job's options.
-    pub options: &'a Path,
-    /// The work folder.
-    pub work: &'a Path,
-    /// The interpreter of the setting `python`.
-    pub python: &'a Path,
-}
-
-/// One argument of a command, with placeholders in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Argument(Vec<Piece>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Place(Place),
-}
-
-/// A placeholder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Input,
-    Output,
-    Options,
-    Work,
-    Python,
-    Here,
-}
-
-impl Place {
-    const ALL: [(&'static str, Self); 6] = [
-        ("input", Self::Input),
-        ("output", Self::Output),
-        ("options", Self::Options),
-        ("work", Self::Work),
-        ("python", Self::Python),
-        ("here", Self::Here),
-    ];
-}
-
-impl Argument {
-    /// Placeholders are words in braces; braces around anything else stand for themselves.
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        let mut kept = String::new();
-        while let Some(open) = rest.find('{') {
-            let (before, after) = (&rest[..open], &rest[open + 1..]);
-            kept.push_str(before);
-            let word_end = after.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(after.len());
-            if word_end == 0 || !after[word_end..].starts_with('}') {
-                kept.push('{');
-                rest = after;
-                continue;
-            }
-            let word = &after[..word_end];
-            let known = Place::ALL.iter().find(|(name, _)| *name == word);
-            let (_, place) = known.ok_or_else(|| {
-                let names: Vec<String> = Place::ALL.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-                format!("has the unknown placeholder {{{word}}}; there are {}", names.join(" "))
-            })?;
-            pieces.push(Piece::Text(std::mem::take(&mut kept)));
-            pieces.push(Piece::Place(*place));
-            rest = &after[word_end + 1..];
-        }
-        kept.push_str(rest);
-        pieces.push(Piece::Text(kept));
-        Ok(Self(pieces))
-    }
-
-    fn names(&self, place: Place) -> bool {
-        self.0.contains(&Piece::Place(place))
-    }
-
-    fn fill(&self, here: &Path, places: &Places<'_>) -> OsString {
-        let mut filled = OsString::new();
-        for piece in &self.0 {
-            filled.push(match piece {
-                Piece::Text(text) => text.as_ref(),
-                Piece::Place(Place::Input) => places.input.as_os_str(),
-                Piece::Place(Place::Output) => places.output.as_os_str(),
-                Piece::Place(Place::Options) => places.options.as_os_str(),
-                Piece::Place(Place::Work) => places.work.as_os_str(),
-                Piece::Place(Place::Python) => places.python.as_os_str(),
-                Piece::Place(Place::Here) => here.as_os_str(),
-            });
-        }
-        filled
-    }
 }
 
 impl Description {
@@ -246,6 +159,7 @@ impl Description {
             command: arguments(&file.command, "command")?,
             result: file.result,
             limits: file.limits,
+            network: Network::new(file.network, file.hosts)?,
             environment: file.environment,
             here: here.to_owned(),
         };
@@ -256,7 +170,6 @@ impl Description {
     fn check(&self) -> Result<(), String> {
         let command_names = |place| self.command.iter().any(|argument| argument.names(place));
         let requires_names = |place| self.requires.iter().flatten().any(|argument| argument.names(place));
-        let zero = self.limits.timeout_seconds == Some(0) || self.limits.max_output_bytes == 0;
         if self.name.is_empty() {
             return Err("has an empty `name`".to_owned());
         }
@@ -274,12 +187,7 @@ impl Description {
                 "uses a placeholder of a job in `requires`, which runs before there is one".to_owned()
             );
         }
-        if zero || self.limits.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
-            return Err(format!(
-                "has limits under which nothing runs: `memory_bytes` is at least {LEAST_MEMORY}, the others at least 1"
-            ));
-        }
-        Ok(())
+        self.limits.check()
     }
 
     /// Whether it takes a source of this type and name.
@@ -305,19 +213,8 @@ impl Description {
     }
 }
 
-/// Below this not even an interpreter starts.
-const LEAST_MEMORY: u64 = 16 << 20;
-
 fn extension(text: &str) -> String {
     text.trim().trim_start_matches('.').to_ascii_lowercase()
-}
-
-fn arguments(words: &[String], field: &str) -> Result<Vec<Argument>, String> {
-    if words.first().is_none_or(|program| program.trim().is_empty()) {
-        return Err(format!("names no program in `{field}`"));
-    }
-    let parse = |word: &String| Argument::parse(word).map_err(|problem| format!("{problem} (in `{field}`)"));
-    words.iter().map(parse).collect()
 }
 
 /// Reads descriptions: files, and the `*.yaml` and `*.yml` files of folders in the order of their names.
@@ -381,6 +278,9 @@ struct File {
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
+    network: NetworkName,
+    hosts: Option<HostsName>,
+    #[serde(default)]
     environment: Vec<String>,
 }
 
@@ -391,112 +291,4 @@ struct Accepts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHOLE: &str = r#"
-name: mine
-content_types: [audio, x-mine]
-accepts: {extensions: [.MP3, wav]}
-requires: ["{python}", "-c", "import sys"]
-install: do it
-command: ["{python}", "{here}/a.py", "--in={input}", "{output}", "{options}", "{work}", "{}", "{not a place}", "{{input}}"]
-result: {format: json, from: file}
-limits: {timeout_seconds: 5, max_output_bytes: 100, memory_bytes: 100000000}
-environment: [TOKEN]
-"#;
-    const LEAST: &str = "name: n\ncontent_types: [audio]\ncommand: [cat, '{input}']\nresult: {format: markdown, from: stdout}\n";
-
-    fn problem(text: &str) -> String {
-        Description::parse(text, Path::new("/here")).unwrap_err()
-    }
-
-    #[test]
-    fn a_whole_description() {
-        let description = Description::parse(WHOLE, Path::new("/here")).unwrap();
-        let places = Places {
-            input: Path::new("/w/in.mp3"),
-            output: Path::new("/w/out"),
-            options: Path::new("/w/o.json"),
-            work: Path::new("/w"),
-            python: Path::new("/py"),
-        };
-        let line = description.command_line(&places);
-        let expected = [
-            "/py",
-            "/here/a.py",
-            "--in=/w/in.mp3",
-            "/w/out",
-            "/w/o.json",
-            "/w",
-            "{}",
-            "{not a place}",
-            "{/w/in.mp3}",
-        ];
-        assert_eq!(line, expected.map(OsString::from));
-        let check = description.check_line(Path::new("/w"), Path::new("/py")).unwrap();
-        assert_eq!(check, ["/py", "-c", "import sys"].map(OsString::from));
-        assert_eq!(description.limits.max_output_bytes, 100);
-        assert_eq!(description.environment, ["TOKEN"]);
-    }
-
-    #[test]
-    fn the_least_description_takes_every_extension() {
-        let description = Description::parse(LEAST, Path::new("/here")).unwrap();
-        assert_eq!(description.limits, Limits::default());
-        assert!(description.takes(&ContentType::Audio, "noextension"));
-        assert!(!description.takes(&ContentType::Video, "a.mp3"));
-        assert!(description.check_line(Path::new("/w"), Path::new("/py")).is_none());
-    }
-
-    #[test]
-    fn extensions_are_compared_without_case_and_dot() {
-        let description = Description::parse(WHOLE, Path::new("/here")).unwrap();
-        for (name, takes) in
-            [("a.mp3", true), ("a.b.WAV", true), ("mp3", false), ("a.ogg", false), ("", false)]
-        {
-            assert_eq!(description.takes(&ContentType::Audio, name), takes, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (text, why) in [
-            (LEAST.replace("name: n", "name: ''"), "empty `name`"),
-            (LEAST.replace("name: n", "nam: n"), "nam"),
-            (LEAST.replace("[audio]", "[]"), "`content_types`"),
-            (LEAST.replace("[audio]", "[music]"), "is not a content type"),
-            (LEAST.replace("[cat, '{input}']", "[]"), "no program in `command`"),
-            (LEAST.replace("{input}", "input"), "{input}"),
-            (LEAST.replace("{input}", "{imput}"), "unknown placeholder {imput}"),
-            (LEAST.replace("from: stdout", "from: file"), "{output}"),
-            (LEAST.replace("markdown", "html"), "html"),
-            (format!("{LEAST}requires: ['{{input}}']"), "`requires`"),
-            (format!("{LEAST}limits: {{max_output_bytes: 0}}"), "limits"),
-            (format!("{LEAST}limits: {{memory_bytes: 1000}}"), "memory_bytes"),
-            (format!("{LEAST}limits: {{memory: 1000}}"), "memory"),
-            ("[".to_owned(), "is not right"),
-        ] {
-            let problem = problem(&text);
-            assert!(problem.contains(why), "{text}: {problem}");
-        }
-    }
-
-    #[test]
-    fn folders_are_read_in_order_and_errors_name_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("b.yaml", LEAST);
-        write("a.yml", &LEAST.replace("name: n", "name: first"));
-        write("c.txt", "not looked at");
-        let all = load(&[folder.path().to_owned()]).unwrap();
-        assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["first", "n"]);
-
-        write("d.yaml", LEAST);
-        let text = load(&[folder.path().to_owned()]).unwrap_err().to_string();
-        assert!(text.contains("d.yaml") && text.contains("same name") && text.contains("b.yaml"), "{text}");
-        write("d.yaml", "name: [");
-        assert!(load(&[folder.path().join("d.yaml")]).unwrap_err().to_string().contains("d.yaml"));
-        assert!(load(&[folder.path().join("e.yaml")]).unwrap_err().to_string().contains("cannot be read"));
-    }
-}
+mod tests;

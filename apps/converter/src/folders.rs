@@ -1,14 +1,16 @@
 //! The folders under the setting `temp_dir`, which one converter at a time may use.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::{process, space::Space};
 
 /// How often leftovers that somebody still writes to are removed again, and how long to wait before.
 const REMOVALS: u32 = 20;
@@ -20,6 +22,7 @@ const PROBE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Folders {
     root: PathBuf,
+    space: Space,
     _lock: File,
 }
 
@@ -45,7 +48,7 @@ impl Folders {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             problem("another remote-converter is using; give each one a folder of its own".to_owned())
         })?;
-        let folders = Self { root: root.to_owned(), _lock: lock };
+        let folders = Self { root: root.to_owned(), space: Space::of(root), _lock: lock };
         folders.clean().map_err(unusable)?;
         Ok(folders)
     }
@@ -62,6 +65,12 @@ impl Folders {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The room on their disk.
+    #[must_use]
+    pub fn space(&self) -> &Space {
+        &self.space
     }
 
     /// Whether the folders are in memory, where nothing survives a reboot. Only Linux tells.
@@ -128,7 +137,7 @@ impl WorkFolder {
 
 impl Drop for WorkFolder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
+        if let Err(error) = remove_all(&self.0) {
             tracing::warn!(folder = %self.0.display(), %error, "a work folder could not be removed");
         }
     }
@@ -138,8 +147,8 @@ impl Drop for WorkFolder {
 fn remove_leftovers(work: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
-        kill_processes_in(work)?;
-        match fs::remove_dir_all(work) {
+        process::kill_left_below(work)?;
+        match remove_all(work) {
             // Somebody who is just being killed wrote once more.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVALS => tries += 1,
             removed => return removed,
@@ -148,31 +157,26 @@ fn remove_leftovers(work: &Path) -> io::Result<()> {
     }
 }
 
-/// Kills this user's processes whose current folder lies in this one. No other converter has it, as the lock tells.
-#[cfg(target_os = "linux")]
-fn kill_processes_in(folder: &Path) -> io::Result<()> {
-    use rustix::process::{Pid, Signal, geteuid, getpid, kill_process};
-
-    let folder = folder.canonicalize()?;
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        // One that has ended meanwhile has nothing to read any more.
-        let own = entry.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
-        let inside = || fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
-        if let Some(id) = id.filter(|id| *id != getpid() && own && inside()) {
-            tracing::warn!(
-                process = id.as_raw_nonzero(),
-                "a command of an earlier process still ran; it is killed"
-            );
-            let _ = kill_process(id, Signal::KILL);
+/// Removes a folder and all below it, also what a command took its own permissions away from.
+fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            fs::remove_dir_all(folder)
         }
+        removed => removed,
     }
-    Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn kill_processes_in(_folder: &Path) -> io::Result<()> {
+/// Gives the owner every permission for a folder and those below it. Links are not followed.
+fn open_up(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
     Ok(())
 }
 
@@ -209,8 +213,6 @@ fn check_owner(root: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -252,6 +254,41 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_killed_converter_left_running_elsewhere_is_killed_by_its_mark() {
+        let parent = tempfile::tempdir().unwrap();
+        let work = parent.path().join("work/left");
+        fs::create_dir_all(&work).unwrap();
+        let start = |mark: &Path| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("300").current_dir("/").env("MORAG_WORK_FOLDER", mark).spawn().unwrap()
+        };
+        let (mut left, mut other) = (start(&work.join("scratch")), start(&parent.path().join("elsewhere")));
+        Folders::open(parent.path()).unwrap();
+        assert!(!left.wait().unwrap().success() && !work.exists());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn closed_folders_are_opened_for_their_removal_and_links_are_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let (inner, beside) = (parent.path().join("a/b"), parent.path().join("beside"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::create_dir(&beside).unwrap();
+        std::os::unix::fs::symlink(&beside, inner.join("link")).unwrap();
+        for (folder, mode) in [(&beside, 0o500), (&inner, 0o000), (&parent.path().join("a"), 0o000)] {
+            fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+        }
+        open_up(&parent.path().join("a")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&parent.path().join("a")), mode(&inner), mode(&beside)), (0o700, 0o700, 0o500));
+        remove_all(&parent.path().join("a")).unwrap();
+        assert!(!inner.exists() && beside.exists());
     }
 
     #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use rand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{folders, work::Worker};
+use crate::{activity::Activity, failing::Open, folders, suspend::Wakes, work::Worker};
 
 /// How long the server may hold a poll open.
 const WAIT_SECONDS: u64 = 20;
@@ -50,12 +50,21 @@ pub struct KeyRefused(pub Error);
 /// # Errors
 /// [`KeyRefused`] when the very first answer is that.
 pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken) -> Result<(), KeyRefused> {
-    let mut looping =
-        Looping { worker, polling, running: JoinSet::new(), failed: 0, unable: 0, was_answered: false };
-    let ended = tokio::select! {
-        ended = looping.poll_on() => ended,
-        () = drain.cancelled() => Ok(()),
+    let mut looping = Looping {
+        wakes: worker.wakes.clone(),
+        worker,
+        polling,
+        running: JoinSet::new(),
+        failed: 0,
+        unable: 0,
+        was_answered: false,
     };
+    let ended = tokio::select! {
+        biased;
+        () = drain.cancelled() => Ok(()),
+        ended = looping.poll_on() => ended,
+    };
+    looping.worker.activities.set(Activity::Draining);
     looping.reap();
     if !looping.running.is_empty() {
         tracing::info!(jobs = looping.running.len(), "no more polls; waiting for the running jobs");
@@ -69,6 +78,7 @@ pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken
 struct Looping {
     worker: Arc<Worker>,
     polling: Polling,
+    wakes: Wakes,
     running: JoinSet<()>,
     failed: u32,
     /// How many jobs in a row this machine had been unable to do when that was last waited for to pass.
@@ -83,16 +93,28 @@ impl Looping {
             self.reap();
             self.recover().await;
             let free = self.polling.max_jobs.saturating_sub(self.running.len());
-            if free == 0 {
-                self.running.join_next().await.into_iter().for_each(note);
+            let open = self.worker.failing.open(&self.polling.content_types, Instant::now());
+            if free == 0 || open.content_types.is_empty() {
+                match free {
+                    0 => self.worker.activities.set(Activity::Busy),
+                    _ => self.worker.activities.set_because(Activity::Paused, "the last conversions failed"),
+                }
+                self.until_room(open.next).await;
                 continue;
             }
+            self.worker.activities.set(Activity::Polling);
             let begun = Instant::now();
-            let wait = match self.worker.client.poll(&self.request(free)).await {
+            let (client, request) = (self.worker.client.clone(), self.request(free, open));
+            let polled = tokio::select! {
+                polled = client.poll(&request) => polled,
+                // The connection that the answer was to come by did not survive the sleep, most likely.
+                () = self.wakes.next() => continue,
+            };
+            let wait = match polled {
                 Ok(answer) => self.on_answer(answer, begun),
                 Err(error) => self.on_error(error)?,
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! { () = tokio::time::sleep(wait) => {} () = self.wakes.next() => {} }
         }
     }
 
@@ -106,6 +128,9 @@ impl Looping {
         for tries in unable.. {
             let wait = self.backoff(tries);
             tracing::warn!(unable, wait_ms = wait.as_millis(), "no polls for a while");
+            self.worker
+                .activities
+                .set_because(Activity::Paused, "this machine was unable to do its last jobs");
             tokio::time::sleep(wait).await;
             let folder = self.worker.folders.in_progress();
             let tried = tokio::task::spawn_blocking(move || folders::try_writing(&folder)).await;
@@ -129,11 +154,25 @@ impl Looping {
         }
     }
 
-    fn request(&self, free: usize) -> PollRequest {
+    /// Waits until a job ends, or until that moment when there may be room for more.
+    async fn until_room(&mut self, next: Option<Instant>) {
+        let next = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.running.join_next() => note(ended),
+            () = next => {}
+        }
+    }
+
+    fn request(&self, free: usize, open: Open) -> PollRequest {
         PollRequest {
             worker_id: self.polling.worker_id.to_string(),
-            content_types: self.polling.content_types.clone(),
-            max_jobs: Some(free as u64),
+            content_types: open.content_types,
+            max_jobs: Some(if open.one_only { 1 } else { free as u64 }),
             lease_seconds: Some(self.polling.lease_seconds),
             wait_seconds: Some(WAIT_SECONDS),
         }
@@ -145,6 +184,7 @@ impl Looping {
         self.was_answered = true;
         let again = answer.poll_again_in_seconds.map(Duration::from_secs);
         let jobs = jobs(answer);
+        self.worker.activities.answered(jobs.len());
         if jobs.is_empty() {
             // A poll that the server held open has waited already.
             let was_held = begun.elapsed() + Duration::from_secs(1) >= Duration::from_secs(WAIT_SECONDS);
@@ -157,7 +197,8 @@ impl Looping {
             };
         }
         for job in jobs {
-            self.running.spawn(Arc::clone(&self.worker).run(job));
+            let conversion = self.worker.failing.begun(&job.content_type);
+            self.running.spawn(Arc::clone(&self.worker).run(job, conversion));
         }
         Duration::ZERO
     }
@@ -167,6 +208,8 @@ impl Looping {
         if refused && !self.was_answered {
             return Err(KeyRefused(error));
         }
+        self.worker.activities.failed(&error);
+        self.worker.activities.set(Activity::Waiting);
         self.failed += 1;
         let asked = error.retry_after().unwrap_or_default().min(10 * LONGEST_WAIT);
         let wait = asked + self.backoff(self.failed);

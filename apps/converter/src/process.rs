@@ -1,33 +1,40 @@
-//! Runs one command in its own process group, under limits, until it ends or has to be ended.
+//! Runs one command, contained and under its limits, until it ends or has to be ended.
+
+mod family;
+mod start;
+mod watch;
 
 use std::{
     ffi::OsString,
     io,
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
 use progress::LineSplitter;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+    process::Child,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::log_tail::LogTail;
+pub(crate) use family::kill_left_below;
+
+use crate::{
+    contain::{Containment, Walls},
+    descriptions::Description,
+    egress::Way,
+    limits::{Exceeded, Limits},
+    log_tail::LogTail,
+};
+use family::Family;
 
 /// How long a group gets between SIGTERM and SIGKILL, and its pipes after its leader ended.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the size of the result file is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// What a command gets of this process's environment. Everything else could be a secret.
-const HANDED_ON: [&str; 9] =
-    ["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "USER"];
-const HANDED_ON_PREFIXES: [&str; 4] = ["LC_", "CUDA_", "NVIDIA_", "OMP_"];
 
 /// A command and what it may use.
 #[derive(Clone, Debug)]
@@ -38,9 +45,13 @@ pub struct Task {
     pub folder: PathBuf,
     /// The environment variables that it gets besides the usual ones.
     pub environment: Vec<String>,
-    /// The address space of each of its processes, in bytes.
-    pub memory_bytes: Option<u64>,
-    /// When it is ended, if it has not ended before.
+    /// What it may use.
+    pub limits: Limits,
+    /// What it is kept away from.
+    pub containment: Containment,
+    /// Its way to the network, if it has one.
+    pub way: Option<Way>,
+    /// When it is ended, if it has not ended before and its own limits allow as long.
     pub deadline: Option<Instant>,
     /// Where its result goes, and how many bytes that may have.
     pub result: TaskResult,
@@ -63,6 +74,57 @@ impl TaskResult {
     }
 }
 
+impl Task {
+    /// A command of this description, which works in this folder and may also read the paths that are named.
+    ///
+    /// # Errors
+    /// When its way to the network cannot be opened.
+    pub async fn of(
+        description: &Description,
+        words: Vec<OsString>,
+        folder: &Path,
+        readable: Vec<PathBuf>,
+        walls: &Walls,
+        result: TaskResult,
+    ) -> io::Result<Self> {
+        let way = walls.way(description.network).await?;
+        Ok(Self {
+            words,
+            folder: folder.to_owned(),
+            environment: description.environment.clone(),
+            limits: description.limits,
+            containment: walls.around(folder, readable, &description.limits, way.as_ref()),
+            way,
+            deadline: None,
+            result,
+        })
+    }
+
+    /// The same, ended at this moment.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// How many bytes its result may have.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.result.most_bytes()
+    }
+
+    /// When time is over for it, and which limit says so.
+    fn time_over(&self) -> (Option<Instant>, Exceeded) {
+        let own = self.limits.timeout_seconds.map(|seconds| (seconds, Duration::from_secs(seconds)));
+        let own = own.and_then(|(seconds, time)| Some((Instant::now().checked_add(time)?, seconds)));
+        match (own, self.deadline) {
+            (Some((own, seconds)), deadline) if deadline.is_none_or(|deadline| own < deadline) => {
+                (Some(own), Exceeded::Time(seconds))
+            }
+            (_, deadline) => (deadline, Exceeded::JobTime),
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -70,10 +132,8 @@ pub enum Ended {
     Exited(i32),
     /// By a signal that this program did not send.
     Signalled(i32),
-    /// Because its deadline came.
-    TimedOut,
-    /// Because its result grew too large.
-    TooLarge,
+    /// Because it went beyond a limit.
+    Over(Exceeded),
     /// Because it was told to.
     Stopped,
 }
@@ -98,22 +158,22 @@ impl Finished {
 
 /// Runs a command. `on_line` sees each line of its log and must not block. When `stop` is cancelled, the command is.
 ///
-/// Whatever way it ends, and also when the returned future is dropped, nothing of its process group is left. A group
-/// that has to end is asked first, and killed after two seconds.
+/// Whatever way it ends, and also when the returned future is dropped, none of its processes is left, wherever they
+/// went. A command that has to end is asked first, and killed after two seconds.
 ///
 /// # Errors
-/// When the command cannot be started or waited for.
+/// When the command cannot be contained, started or waited for.
 pub async fn run(
     task: &Task,
     stop: &CancellationToken,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> io::Result<Finished> {
-    let mut child = spawn(task)?;
-    let group = Group::of(&child);
+    let (mut child, family) = start::start(task).await?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (time_over, time) = task.time_over();
     let mut run = Run {
         task,
-        group,
+        family,
         on_line,
         stdout: Pipe::new(stdout),
         stderr: Pipe::new(stderr),
@@ -122,67 +182,15 @@ pub async fn run(
         status: None,
         ended: None,
         patience_ends: None,
-        look: ticking(),
+        time_over,
+        time,
+        stalls_at: None,
     };
-    run.until_ended(&mut child, stop).await?;
-    run.finish()
-}
-
-/// Starts the command through a shell that sets the limits and then becomes the command: a limit set from outside
-/// would come too late.
-fn spawn(task: &Task) -> io::Result<Child> {
-    let mut command = Command::new("/bin/sh");
-    match task.memory_bytes {
-        Some(bytes) => {
-            command.args(["-c", r#"ulimit -c 0; ulimit -v "$0" || exit 126; exec "$@""#]);
-            command.arg((bytes / 1024).to_string());
-        }
-        None => {
-            command.args(["-c", r#"ulimit -c 0; exec "$@""#, "sh"]);
-        }
-    }
-    command.args(&task.words).current_dir(&task.folder).env_clear();
-    for (name, value) in std::env::vars_os() {
-        let handed_on = name.to_str().is_some_and(|name| {
-            HANDED_ON.contains(&name)
-                || HANDED_ON_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-                || task.environment.iter().any(|wanted| wanted == name)
-        });
-        if handed_on {
-            command.env(name, value);
-        }
-    }
-    command
-        .env("TMPDIR", &task.folder)
-        .env("PYTHONUNBUFFERED", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// A process group, which is killed when the value goes.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    fn send(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // It fails when nobody is left, which is what is wanted.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.send(Signal::KILL);
-    }
+    run.is_alive();
+    let until_ended = run.until_ended(&mut child, stop).await;
+    let finished = run.finish();
+    until_ended?;
+    finished.await
 }
 
 /// One of the command's output pipes.
@@ -212,15 +220,9 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
     }
 }
 
-fn ticking() -> Interval {
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    look
-}
-
 struct Run<'a> {
     task: &'a Task,
-    group: Group,
+    family: Family,
     on_line: &'a mut (dyn FnMut(&str) + Send),
     stdout: Pipe<tokio::process::ChildStdout>,
     stderr: Pipe<tokio::process::ChildStderr>,
@@ -231,11 +233,17 @@ struct Run<'a> {
     ended: Option<Ended>,
     /// When patience with what was asked to end, or with pipes that somebody holds open, is over.
     patience_ends: Option<Instant>,
-    look: Interval,
+    /// When its time is over, and by which limit.
+    time_over: Option<Instant>,
+    time: Exceeded,
+    /// When it has said nothing for too long.
+    stalls_at: Option<Instant>,
 }
 
 impl Run<'_> {
     async fn until_ended(&mut self, child: &mut Child, stop: &CancellationToken) -> io::Result<()> {
+        let watching = watch::watch(self.task, self.family.kin());
+        tokio::pin!(watching);
         while self.status.is_none() || self.stdout.is_open() || self.stderr.is_open() {
             let running = self.status.is_none() && self.ended.is_none();
             tokio::select! {
@@ -246,20 +254,22 @@ impl Run<'_> {
                 }
                 status = child.wait(), if self.status.is_none() => {
                     self.status = Some(status?);
-                    // Whatever it started goes with it, and only now: the id may soon be somebody else's.
-                    self.group.send(Signal::KILL);
-                    self.group.0 = None;
+                    self.family.ended();
                     self.patience_ends = Some(Instant::now() + PATIENCE);
                 }
-                () = until(self.task.deadline), if running => self.end(Ended::TimedOut),
+                () = until(self.time_over), if running => self.end(Ended::Over(self.time)),
+                () = until(self.stalls_at), if running => {
+                    let seconds = self.task.limits.stalled_seconds.unwrap_or_default();
+                    self.end(Ended::Over(Exceeded::Stalled(seconds)));
+                }
                 () = stop.cancelled(), if running => self.end(Ended::Stopped),
-                _ = self.look.tick(), if running => self.look_at_result(),
+                exceeded = &mut watching, if running => self.end(Ended::Over(exceeded)),
                 () = until(self.patience_ends) => {
                     if self.status.is_some() {
                         // Somebody left the group and holds the pipes open.
                         return Ok(());
                     }
-                    self.group.send(Signal::KILL);
+                    self.family.send(Signal::KILL);
                     self.patience_ends = None;
                 }
             }
@@ -275,8 +285,9 @@ impl Run<'_> {
         };
         if self.captured.len() as u64 + read as u64 <= most {
             self.captured.extend_from_slice(bytes);
+            self.is_alive();
         } else {
-            self.end(Ended::TooLarge);
+            self.end(Ended::Over(Exceeded::Output(most)));
         }
     }
 
@@ -285,33 +296,46 @@ impl Run<'_> {
             self.tail.push(line);
             (self.on_line)(line);
         }
+        if !lines.is_empty() {
+            self.is_alive();
+        }
     }
 
-    fn look_at_result(&mut self) {
-        if let TaskResult::File(path, most) = &self.task.result
-            && std::fs::symlink_metadata(path).is_ok_and(|found| found.len() > *most)
-        {
-            self.end(Ended::TooLarge);
-        }
+    /// It gave a sign of life: its time to say nothing begins again.
+    fn is_alive(&mut self) {
+        self.stalls_at = self.task.limits.stalled().and_then(|time| Instant::now().checked_add(time));
     }
 
     fn end(&mut self, why: Ended) {
         if self.ended.is_none() && self.status.is_none() {
-            self.group.send(Signal::TERM);
+            self.family.send(Signal::TERM);
             self.patience_ends = Some(Instant::now() + PATIENCE);
         }
         self.ended = self.ended.or(Some(why));
     }
 
-    fn finish(mut self) -> io::Result<Finished> {
+    /// What is left of it once the last of its processes is gone.
+    async fn finish(mut self) -> io::Result<Finished> {
         let rest: Vec<String> =
             self.stdout.lines.finish().into_iter().chain(self.stderr.lines.finish()).collect();
         self.log(&rest);
+        let family = self.family;
+        // Looking for what is left takes a moment and blocks.
+        let killed = tokio::task::spawn_blocking(move || drop(family)).await;
+        killed.map_err(io::Error::other)?;
         let status = self.status.ok_or_else(|| io::Error::other("the command's end was not seen"))?;
-        let by_itself =
-            || status.code().map_or(Ended::Signalled(status.signal().unwrap_or(0)), Ended::Exited);
-        let ended = self.ended.unwrap_or_else(by_itself);
+        let ended = self.ended.unwrap_or_else(|| by_itself(self.task, status));
         Ok(Finished { ended, stdout: self.captured, tail: self.tail })
+    }
+}
+
+fn by_itself(task: &Task, status: ExitStatus) -> Ended {
+    let signal = status.signal().unwrap_or(0);
+    match (status.code(), task.limits.cpu_seconds) {
+        (Some(code), _) => Ended::Exited(code),
+        (None, Some(seconds)) if signal == Signal::XCPU.as_raw() => Ended::Over(Exceeded::Cpu(seconds)),
+        (None, _) if signal == Signal::XFSZ.as_raw() => Ended::Over(Exceeded::Disk(task.limits.disk_bytes)),
+        (None, _) => Ended::Signalled(signal),
     }
 }
 
@@ -322,195 +346,5 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-impl Task {
-    /// How many bytes its result may have.
-    #[must_use]
-    pub fn most_bytes(&self) -> u64 {
-        self.result.most_bytes()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn shell(folder: &Path, script: &str) -> Task {
-        Task {
-            words: ["sh", "-c", script].map(OsString::from).to_vec(),
-            folder: folder.to_owned(),
-            environment: Vec::new(),
-            memory_bytes: None,
-            deadline: None,
-            result: TaskResult::File(folder.join("output"), 1000),
-        }
-    }
-
-    async fn lines_of(task: &Task) -> (Finished, Vec<String>) {
-        let mut lines = Vec::new();
-        let finished =
-            run(task, &CancellationToken::new(), &mut |line| lines.push(line.to_owned())).await.unwrap();
-        (finished, lines)
-    }
-
-    /// Whether a process that writes its id to this file runs no more.
-    async fn is_gone(file: &Path) -> bool {
-        let id = std::fs::read_to_string(file).unwrap();
-        for _ in 0..200 {
-            // A killed process may stay as a zombie until its new parent has looked at it.
-            let status = std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
-            if status.is_empty() || status.contains(") Z ") {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        false
-    }
-
-    async fn appeared(file: &Path) {
-        while !std::fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn lines_of_both_pipes_are_seen_and_the_end_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "echo out; echo err >&2; printf unfinished; exit 65";
-        let (finished, mut lines) = lines_of(&shell(folder.path(), script)).await;
-        lines.sort();
-        assert_eq!(lines, ["err", "out", "unfinished"]);
-        assert_eq!(finished.ended, Ended::Exited(65));
-        assert!(finished.log_end(1000).contains("unfinished"));
-
-        let (finished, _) = lines_of(&shell(folder.path(), "kill -9 $$")).await;
-        assert_eq!(finished.ended, Ended::Signalled(9));
-    }
-
-    #[tokio::test]
-    async fn it_runs_in_its_folder_without_input_or_secrets() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut task = shell(folder.path(), "pwd; cat; env");
-        task.environment = vec!["CARGO_PKG_NAME".to_owned()];
-        let (finished, lines) = lines_of(&task).await;
-        assert_eq!(finished.ended, Ended::Exited(0));
-        assert_eq!(Path::new(&lines[0]), folder.path().canonicalize().unwrap());
-        assert!(lines.iter().any(|line| line.starts_with("PATH=")));
-        assert!(lines.contains(&"CARGO_PKG_NAME=remote-converter".to_owned()));
-        assert!(
-            !lines.iter().any(|line| line.starts_with("CARGO_MANIFEST_DIR=") || line.starts_with("MORAG_"))
-        );
-    }
-
-    #[tokio::test]
-    async fn stopping_kills_grandchildren_that_ignore_being_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let script =
-            "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ >id; while :; do sleep 0.1; done' & wait; sleep 60";
-        let task = shell(folder.path(), script);
-        let stop = CancellationToken::new();
-        let id = folder.path().join("id");
-        let stopping = async {
-            appeared(&id).await;
-            stop.cancel();
-        };
-        let mut ignore = |_: &str| {};
-        let (finished, ()) = tokio::join!(run(&task, &stop, &mut ignore), stopping);
-        assert_eq!(finished.unwrap().ended, Ended::Stopped);
-        assert!(is_gone(&id).await);
-    }
-
-    #[tokio::test]
-    async fn what_a_command_leaves_running_goes_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "sh -c 'echo $$ >id; sleep 60' & while ! [ -s id ]; do sleep 0.01; done";
-        let (finished, _) = lines_of(&shell(folder.path(), script)).await;
-        assert_eq!(finished.ended, Ended::Exited(0));
-        assert!(is_gone(&folder.path().join("id")).await);
-    }
-
-    #[tokio::test]
-    async fn dropping_the_run_kills_the_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let task = shell(folder.path(), "sh -c 'echo $$ >id; sleep 60' & wait");
-        let id = folder.path().join("id");
-        tokio::select! {
-            _ = lines_of(&task) => panic!("it ended"),
-            () = appeared(&id) => {}
-        }
-        assert!(is_gone(&id).await);
-    }
-
-    #[tokio::test]
-    async fn a_command_outside_its_group_cannot_hold_its_end_up() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = "setsid sh -c 'echo $$ >id; sleep 60' & while ! [ -s id ]; do sleep 0.01; done";
-        let (finished, _) = lines_of(&shell(folder.path(), script)).await;
-        assert_eq!(finished.ended, Ended::Exited(0));
-        let id: i32 = std::fs::read_to_string(folder.path().join("id")).unwrap().trim().parse().unwrap();
-        let _ = kill_process_group(Pid::from_raw(id).unwrap(), Signal::KILL);
-    }
-
-    #[tokio::test]
-    async fn a_deadline_ends_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut task = shell(folder.path(), "echo begun; sleep 60");
-        task.deadline = Some(Instant::now() + Duration::from_millis(200));
-        let (finished, _) = lines_of(&task).await;
-        assert_eq!(finished.ended, Ended::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn results_that_grow_too_large_end_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let task = shell(folder.path(), "head -c 5000 /dev/zero >output; sleep 60");
-        assert_eq!(lines_of(&task).await.0.ended, Ended::TooLarge);
-
-        let mut task = shell(folder.path(), "cat /dev/zero");
-        task.result = TaskResult::Stdout(5000);
-        let (finished, lines) = lines_of(&task).await;
-        assert_eq!(finished.ended, Ended::TooLarge);
-        assert!(finished.stdout.len() <= 5000 && lines.is_empty());
-    }
-
-    #[tokio::test]
-    async fn standard_output_can_be_the_result() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut task = shell(folder.path(), "printf 'a\\nb'; echo log >&2");
-        task.result = TaskResult::Stdout(3);
-        let (finished, lines) = lines_of(&task).await;
-        assert_eq!((finished.ended, finished.stdout.as_slice()), (Ended::Exited(0), b"a\nb".as_slice()));
-        assert_eq!(lines, ["log"]);
-    }
-
-    #[tokio::test]
-    async fn memory_is_limited() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut task = shell(folder.path(), "ulimit -v");
-        task.memory_bytes = Some(512 << 20);
-        assert_eq!(lines_of(&task).await.1, [(512 << 10).to_string()]);
-        task.words = ["python3", "-c", "bytearray(1 << 30)"].map(OsString::from).to_vec();
-        assert_eq!(lines_of(&task).await.0.ended, Ended::Exited(1));
-    }
-
-    #[tokio::test]
-    async fn a_program_that_is_not_there_is_a_failure_with_a_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut task = shell(folder.path(), "");
-        task.words = vec![OsString::from("no-such-program")];
-        let (finished, lines) = lines_of(&task).await;
-        assert_eq!(finished.ended, Ended::Exited(127));
-        assert!(lines[0].contains("no-such-program"), "{lines:?}");
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_output_is_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let task = shell(folder.path(), "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end");
-        let (finished, lines) = lines_of(&task).await;
-        assert_eq!(finished.ended, Ended::Exited(0));
-        assert!(lines[0].len() <= progress::MOST_LINE_BYTES);
-        assert!(finished.log_end(usize::MAX).len() <= 8192 && finished.log_end(10).ends_with("end"));
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -15,6 +16,10 @@ use serde_json::{Map, Value};
 
 /// How many refused results are kept.
 const MOST_REJECTED: usize = 100;
+/// The largest result, as JSON, that is submitted in the request itself.
+const MOST_INLINE: usize = 1 << 20;
+/// How the file of a large result's document ends.
+const DOCUMENT: &str = "document";
 
 /// The spool.
 #[derive(Clone, Debug)]
@@ -33,8 +38,14 @@ pub struct Spooled {
     /// Which attempt this was.
     pub attempt: u64,
     lease_token: String,
-    /// What to submit.
+    /// What to submit, without its content and metadata when they are in a file of their own.
     pub result: ResultRequest,
+    /// Whether they are.
+    #[serde(default)]
+    apart: bool,
+    /// The `result_key` that its upload was answered with.
+    #[serde(default)]
+    uploaded_as: Mutex<Option<String>>,
 }
 
 impl Spooled {
@@ -47,7 +58,26 @@ impl Spooled {
             attempt,
             lease_token: lease.token.reveal().to_owned(),
             result,
+            apart: false,
+            uploaded_as: Mutex::default(),
         }
+    }
+
+    /// The `result_key` of its upload, once it is uploaded.
+    #[must_use]
+    pub fn uploaded_as(&self) -> Option<String> {
+        self.key().clone()
+    }
+
+    fn key(&self) -> MutexGuard<'_, Option<String>> {
+        self.uploaded_as.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is too large to be submitted in one request.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        // Found out without writing more of it than that.
+        self.apart || serde_json::to_writer(vec![0; MOST_INLINE].as_mut_slice(), &self.result).is_err()
     }
 
     /// The lease that submits it.
@@ -57,15 +87,13 @@ impl Spooled {
     }
 
     fn file_name(&self) -> String {
-        // The id is the server's word, and never becomes a path.
-        let id: String = self
-            .job_id
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-            .take(100)
-            .collect();
-        format!("{id}-{}.json", self.attempt)
+        format!("{}-{}.json", file_stem(&self.job_id), self.attempt)
     }
+}
+
+/// The id is the server's word, and never becomes a path.
+fn file_stem(job_id: &str) -> String {
+    job_id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(100).collect()
 }
 
 impl Spool {
@@ -75,36 +103,95 @@ impl Spool {
         Self { folder, rejected }
     }
 
-    /// Writes a result so that it outlasts a power cut, and says where it is.
+    /// Writes a result so that it outlasts a power cut, and says where it is. The content of a large one goes to a file
+    /// of its own, just as it will be uploaded, and is not in memory any more then.
     ///
     /// # Errors
-    /// When it cannot be written; nothing is left of it then.
-    pub fn write(&self, spooled: &Spooled) -> io::Result<PathBuf> {
+    /// When it cannot be written; nothing is left of it on the disk then, and the value is as it was.
+    pub fn write(&self, spooled: &mut Spooled) -> io::Result<PathBuf> {
         let path = self.folder.join(spooled.file_name());
-        write_durably(&path, spooled)?;
-        Ok(path)
+        if spooled.apart || !spooled.result.success || !spooled.is_large() {
+            write_durably(&path, &*spooled)?;
+            return Ok(path);
+        }
+        // Before the result itself, so that no result is there whose document is not.
+        let document = path.with_extension(DOCUMENT);
+        write_durably(&document, &Content::of(&spooled.result))?;
+        let (content, metadata) = (spooled.result.content.take(), spooled.result.metadata.take());
+        spooled.apart = true;
+        write_durably(&path, &*spooled).map(|()| path).inspect_err(|_| {
+            (spooled.result.content, spooled.result.metadata, spooled.apart) = (content, metadata, false);
+            let _ = fs::remove_file(&document);
+        })
     }
 
-    /// Writes the document of a large result beside it, for the upload.
+    /// Notes that a result is uploaded, or is not after all. Once the server has it, it takes no upload any more, and
+    /// only the same submission gets the same answer. `path` is where the result is spooled, if it is.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is noted for this process only then.
+    pub fn note_upload(
+        &self,
+        path: Option<&Path>,
+        spooled: &Spooled,
+        result_key: Option<String>,
+    ) -> io::Result<()> {
+        *spooled.key() = result_key;
+        path.map_or(Ok(()), |path| write_durably(path, spooled))
+    }
+
+    /// Spools the success of an earlier attempt at the same job, if there is one, as that of this attempt too, so that
+    /// nothing finished is done again. The earlier one stays until it is answered itself.
+    ///
+    /// # Errors
+    /// When the spool cannot be read or written.
+    pub fn inherit(
+        &self,
+        server: &BaseUrl,
+        lease: &Lease,
+        attempt: u64,
+    ) -> io::Result<Option<(PathBuf, Spooled)>> {
+        for (path, _) in entries(&self.folder)? {
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_same_job = name.rsplit_once('-').is_some_and(|(id, _)| id == file_stem(&lease.job_id));
+            if !is_result(&path) || !is_same_job {
+                continue;
+            }
+            let Some(earlier) = self.load(&path)? else { continue };
+            if earlier.server == server.as_str() && earlier.attempt < attempt && earlier.result.success {
+                return self.inherited(&path, earlier, lease, attempt).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn inherited(
+        &self,
+        from: &Path,
+        earlier: Spooled,
+        lease: &Lease,
+        attempt: u64,
+    ) -> io::Result<(PathBuf, Spooled)> {
+        let lease_token = lease.token.reveal().to_owned();
+        let mut spooled = Spooled { lease_token, attempt, uploaded_as: Mutex::default(), ..earlier };
+        let path = self.folder.join(spooled.file_name());
+        if spooled.apart {
+            fs::hard_link(from.with_extension(DOCUMENT), path.with_extension(DOCUMENT))?;
+        }
+        Ok((self.write(&mut spooled)?, spooled))
+    }
+
+    /// The file to upload for a result: the one that it was spooled with, or else one that is written for it.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_document(&self, spooled: &Spooled) -> io::Result<Document> {
-        /// As [`api::result::ResultDocument`], without a copy of what may be large.
-        #[derive(Serialize)]
-        struct Content<'a> {
-            content: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a Map<String, Value>>,
-            processing_time: Option<f64>,
+    pub fn document(&self, spooled: &Spooled) -> io::Result<Document> {
+        let path = self.folder.join(spooled.file_name());
+        if spooled.apart {
+            return Ok(Document { path: path.with_extension(DOCUMENT), is_passing: false });
         }
-        let content = Content {
-            content: spooled.result.content.as_deref().unwrap_or_default(),
-            metadata: spooled.result.metadata.as_ref(),
-            processing_time: spooled.result.processing_time,
-        };
-        let document = Document(self.folder.join(spooled.file_name()).with_extension("upload"));
-        write_json(create(document.path())?, &content)?;
+        let document = Document { path: path.with_extension("upload"), is_passing: true };
+        write_json(create(document.path())?, &Content::of(&spooled.result))?;
         Ok(document)
     }
 
@@ -115,11 +202,11 @@ impl Spool {
     pub fn left(&self) -> io::Result<Vec<PathBuf>> {
         let mut left = Vec::new();
         for (path, modified) in entries(&self.folder)? {
-            if path.extension().is_none_or(|ending| ending != "json") {
+            if is_result(&path) {
+                left.push((modified, path));
+            } else if !(is_document(&path) && path.with_extension("json").exists()) {
                 // A write or an upload that was cut short; the result itself is in its own file, or was never done.
                 fs::remove_file(&path)?;
-            } else {
-                left.push((modified, path));
             }
         }
         left.sort();
@@ -146,7 +233,7 @@ impl Spool {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        remove_with_document(path)
     }
 
     /// Puts a result aside that the server refused for good, and forgets the oldest ones put aside before.
@@ -154,30 +241,78 @@ impl Spool {
     /// # Errors
     /// When it cannot be moved.
     pub fn reject(&self, path: &Path) -> io::Result<()> {
-        fs::rename(path, self.rejected.join(path.file_name().unwrap_or_default()))?;
+        let target = self.rejected.join(path.file_name().unwrap_or_default());
+        let document = path.with_extension(DOCUMENT);
+        fs::rename(path, &target)?;
+        if document.exists() {
+            fs::rename(&document, target.with_extension(DOCUMENT))?;
+        }
         let mut all = entries(&self.rejected)?;
+        all.retain(|(path, _)| is_result(path));
         all.sort_by_key(|(_, modified)| *modified);
         let too_many = all.len().saturating_sub(MOST_REJECTED);
-        all.iter().take(too_many).try_for_each(|(path, _)| fs::remove_file(path))
+        all.iter().take(too_many).try_for_each(|(path, _)| remove_with_document(path))
     }
 }
 
-/// A file that is removed when the value goes.
+/// As [`api::result::ResultDocument`], without a copy of what may be large.
+#[derive(Serialize)]
+struct Content<'a> {
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Map<String, Value>>,
+    processing_time: Option<f64>,
+}
+
+impl<'a> Content<'a> {
+    fn of(result: &'a ResultRequest) -> Self {
+        Self {
+            content: result.content.as_deref().unwrap_or_default(),
+            metadata: result.metadata.as_ref(),
+            processing_time: result.processing_time,
+        }
+    }
+}
+
+fn is_result(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "json")
+}
+
+fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == DOCUMENT)
+}
+
+/// Removes a result, and then the file that only it names.
+fn remove_with_document(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    match fs::remove_file(path.with_extension(DOCUMENT)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A file to upload. One that was written only for that is removed when the value goes.
 #[derive(Debug)]
-pub struct Document(PathBuf);
+pub struct Document {
+    path: PathBuf,
+    is_passing: bool,
+}
 
 impl Document {
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Document {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(file = %self.0.display(), %error, "an uploaded document could not be removed");
+        if !self.is_passing {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(file = %self.path.display(), %error, "an uploaded document could not be removed");
         }
     }
 }
@@ -195,7 +330,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Writes a file whole or not at all: the bytes first, then the name, each made to last.
 fn write_durably(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+    let temporary = path.with_added_extension("tmp");
     let written = create(&temporary).and_then(|file| {
         write_json(file, value)?.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -216,87 +351,4 @@ fn write_json(file: File, value: &impl Serialize) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-
-    use api::result::ResultDocument;
-
-    use super::*;
-
-    fn spool(parent: &Path) -> Spool {
-        let (folder, rejected) = (parent.join("spool"), parent.join("rejected"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::create_dir_all(&rejected).unwrap();
-        Spool::new(folder, rejected)
-    }
-
-    fn result(job_id: &str, attempt: u64) -> Spooled {
-        let lease = Lease { job_id: job_id.to_owned(), token: "secret".into() };
-        let result =
-            ResultRequest { success: true, content: Some("text".to_owned()), ..ResultRequest::default() };
-        Spooled::new(&"http://localhost:8000/".parse().unwrap(), &lease, attempt, result)
-    }
-
-    #[test]
-    fn what_is_written_is_found_again_oldest_first() {
-        let parent = tempfile::tempdir().unwrap();
-        let first = spool(parent.path()).write(&result("b", 1)).unwrap();
-        File::open(&first).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let second = spool(parent.path()).write(&result("a", 2)).unwrap();
-        assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o600);
-
-        let spool = spool(parent.path());
-        assert_eq!(spool.left().unwrap(), [first, second.clone()]);
-        let loaded = spool.load(&second).unwrap().unwrap();
-        assert_eq!((loaded.lease().token.reveal(), loaded.attempt), ("secret", 2));
-        assert_eq!(loaded.server, "http://localhost:8000");
-        assert_eq!(loaded.result.content.as_deref(), Some("text"));
-    }
-
-    #[test]
-    fn attempts_of_one_job_do_not_overwrite_each_other_and_ids_are_no_paths() {
-        let parent = tempfile::tempdir().unwrap();
-        let spool = spool(parent.path());
-        assert_ne!(spool.write(&result("a", 1)).unwrap(), spool.write(&result("a", 2)).unwrap());
-        let path = spool.write(&result("../../x", 1)).unwrap();
-        assert_eq!(path.parent().unwrap(), spool.folder);
-    }
-
-    #[test]
-    fn damaged_results_are_put_aside_and_cut_writes_removed() {
-        let parent = tempfile::tempdir().unwrap();
-        let spool = spool(parent.path());
-        fs::write(spool.folder.join("x-1.json"), "{").unwrap();
-        fs::write(spool.folder.join("y-1.tmp"), "{").unwrap();
-        let left = spool.left().unwrap();
-        assert_eq!(left.len(), 1);
-        assert!(spool.load(&left[0]).unwrap().is_none());
-        assert!(spool.rejected.join("x-1.json").exists());
-        assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn refused_results_are_bounded() {
-        let parent = tempfile::tempdir().unwrap();
-        let spool = spool(parent.path());
-        for attempt in 0..MOST_REJECTED as u64 + 5 {
-            let path = spool.write(&result("a", attempt)).unwrap();
-            let age = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(attempt);
-            File::open(&path).unwrap().set_modified(age).unwrap();
-            spool.reject(&path).unwrap();
-        }
-        assert_eq!(fs::read_dir(&spool.rejected).unwrap().count(), MOST_REJECTED);
-        assert!(!spool.rejected.join("a-4.json").exists() && spool.rejected.join("a-5.json").exists());
-    }
-
-    #[test]
-    fn a_document_holds_the_result_and_goes_with_its_value() {
-        let parent = tempfile::tempdir().unwrap();
-        let document = spool(parent.path()).write_document(&result("a", 1)).unwrap();
-        let read: ResultDocument = serde_json::from_slice(&fs::read(document.path()).unwrap()).unwrap();
-        assert_eq!(read.content, "text");
-        let path = document.path().to_owned();
-        drop(document);
-        assert!(!path.exists());
-    }
-}
+mod tests;

@@ -17,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::spool::{Spool, Spooled};
 
-/// The largest result, as JSON, that is submitted inline.
-const MOST_INLINE: usize = 1 << 20;
 /// The status of a body that is too large, whoever in between says so.
 const TOO_LARGE: u16 = 413;
 /// The longest wait after the first failure; it doubles with each further one.
@@ -95,7 +93,7 @@ pub async fn earlier(
     path: &Path,
     spooled: &Arc<Spooled>,
 ) -> Result<Submitted, Error> {
-    match submit(client, spool, spooled).await {
+    match submit(client, spool, Some(path), spooled).await {
         Err(error) if error.kind() == Some(Kind::NotFound) => Ok(Submitted::Left(error.to_string())),
         tried => settled(spool, Some(path), tried),
     }
@@ -108,7 +106,7 @@ async fn once(
     path: Option<&Path>,
     spooled: &Arc<Spooled>,
 ) -> Result<Submitted, Error> {
-    settled(spool, path, submit(client, spool, spooled).await)
+    settled(spool, path, submit(client, spool, path, spooled).await)
 }
 
 fn settled(
@@ -136,10 +134,22 @@ fn settle(settled: std::io::Result<()>) {
     }
 }
 
-async fn submit(client: &Client, spool: &Spool, spooled: &Arc<Spooled>) -> Result<ResultResponse, Error> {
+async fn submit(
+    client: &Client,
+    spool: &Spool,
+    path: Option<&Path>,
+    spooled: &Arc<Spooled>,
+) -> Result<ResultResponse, Error> {
     let lease = spooled.lease();
+    if let Some(result_key) = spooled.uploaded_as() {
+        match client.submit_result(&lease, &uploaded(spooled, result_key)).await {
+            // What was uploaded is not there any more.
+            Err(error) if error.kind() == Some(Kind::Invalid) => note(spool, path, spooled, None).await,
+            answered => return answered,
+        }
+    }
     let success = spooled.result.success;
-    if !success || fits_inline(&spooled.result) {
+    if !success || !spooled.is_large() {
         match client.submit_result(&lease, &spooled.result).await {
             // The server, or a proxy before it, takes less in one request than is usual.
             Err(error) if success && error.status() == Some(TOO_LARGE) => {}
@@ -149,23 +159,33 @@ async fn submit(client: &Client, spool: &Spool, spooled: &Arc<Spooled>) -> Resul
     let document = document(spool, spooled).await?;
     let result_key = client.upload_result(&lease, document.path()).await?;
     tracing::info!("a large result is uploaded");
-    let request = ResultRequest {
+    note(spool, path, spooled, Some(result_key.clone())).await;
+    client.submit_result(&lease, &uploaded(spooled, result_key)).await
+}
+
+/// What submits a result that is uploaded.
+fn uploaded(spooled: &Spooled, result_key: String) -> ResultRequest {
+    ResultRequest {
         success: true,
         processing_time: spooled.result.processing_time,
         result_key: Some(result_key),
         ..ResultRequest::default()
-    };
-    client.submit_result(&lease, &request).await
+    }
 }
 
-/// Whether its JSON is small enough, found out without writing more of it than that.
-fn fits_inline(result: &ResultRequest) -> bool {
-    serde_json::to_writer(vec![0; MOST_INLINE].as_mut_slice(), result).is_ok()
+/// Notes where a result is uploaded. Without the note it is uploaded once more after a restart.
+async fn note(spool: &Spool, path: Option<&Path>, spooled: &Arc<Spooled>, result_key: Option<String>) {
+    let (spool, path, spooled) = (spool.clone(), path.map(Path::to_owned), Arc::clone(spooled));
+    let noting =
+        tokio::task::spawn_blocking(move || spool.note_upload(path.as_deref(), &spooled, result_key));
+    if let Err(error) = noting.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        tracing::warn!(%error, "where a result is uploaded could not be noted");
+    }
 }
 
 async fn document(spool: &Spool, spooled: &Arc<Spooled>) -> Result<crate::spool::Document, Error> {
     let (spool, spooled) = (spool.clone(), Arc::clone(spooled));
-    let written = tokio::task::spawn_blocking(move || spool.write_document(&spooled)).await;
+    let written = tokio::task::spawn_blocking(move || spool.document(&spooled)).await;
     written
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
         .map_err(|source| Error::File { path: PathBuf::from("the spool"), source })
@@ -194,6 +214,7 @@ fn is_final(error: &Error) -> bool {
             | Kind::Unavailable => false,
         }),
         Error::Unreachable { .. }
+        | Error::Untrusted { .. }
         | Error::TimedOut { .. }
         | Error::Unreadable { .. }
         | Error::Transfer { .. }

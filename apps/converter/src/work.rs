@@ -1,8 +1,7 @@
 //! One job, from its claim to its end.
 
 use std::{
-    mem,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -22,13 +21,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    activity::Activities,
     convert::{self, ConvertError, Converted, Source},
     converters::Converters,
     descriptions::Description,
+    failing::{Conversion, Ended, Failing},
     folders::{self, Folders, WorkFolder},
     heartbeat::Heartbeat,
-    spool::{Spool, Spooled},
-    submit::{self, Submitted},
+    run::{Progress, Run},
+    spool::Spool,
+    submit,
+    suspend::Wakes,
 };
 
 /// How long giving a job back may take when the converter stops. Without it the job comes back with its lease's end.
@@ -47,6 +50,14 @@ pub struct Worker {
     pub spool: Spool,
     /// How many jobs in a row this machine was unable to do.
     pub unable: Arc<AtomicU32>,
+    /// What this program does, for whoever asks.
+    pub activities: Arc<Activities>,
+    /// Follows the jobs that run.
+    pub progress: Arc<Progress>,
+    /// How the conversions have gone lately.
+    pub failing: Arc<Failing>,
+    /// Tells when the machine was asleep.
+    pub wakes: Wakes,
     /// Is cancelled when running jobs must be given back at once.
     pub kill: CancellationToken,
 }
@@ -69,6 +80,7 @@ struct Attempt<'a> {
     job: &'a ClaimedJob,
     lease: &'a Lease,
     heartbeat: &'a Heartbeat,
+    run: &'a Run,
     /// Is cancelled when the job is lost and when this program stops.
     stop: CancellationToken,
     deadline: Instant,
@@ -78,43 +90,58 @@ struct Attempt<'a> {
 
 impl Worker {
     /// Does a job: converts its source and submits what came out, gives it back, or forgets it when it is lost.
-    pub async fn run(self: Arc<Self>, job: ClaimedJob) {
+    pub async fn run(self: Arc<Self>, job: ClaimedJob, conversion: Conversion) {
         let span = tracing::info_span!("job", job_id = job.job_id, attempt = job.lease.attempt);
         async move {
             let file = &job.lease.download;
             tracing::info!(content_type = job.content_type, bytes = file.size_bytes, "claimed");
-            self.attempt(&job).await;
+            self.attempt(&job, conversion).await;
         }
         .instrument(span)
         .await;
     }
 
-    async fn attempt(&self, job: &ClaimedJob) {
+    async fn attempt(&self, job: &ClaimedJob, mut conversion: Conversion) {
         let begun = Instant::now();
         let lease = Lease { job_id: job.job_id.clone(), token: job.lease.lease_token.as_str().into() };
         let every = Duration::from_secs(job.lease.report_every_seconds);
         let lasts = Duration::from_secs(job.lease.lease_expires_in_seconds);
-        let heartbeat = Heartbeat::start(self.client.clone(), lease.clone(), every, lasts);
+        let heartbeat =
+            Heartbeat::start(self.client.clone(), lease.clone(), every, lasts, self.wakes.clone());
+        let run = Run::begin(&self.progress, job, heartbeat.reporter());
+        if let Some((path, spooled)) = self.finished_before(&lease, job).await {
+            tracing::info!("an earlier attempt has finished; its result is submitted");
+            drop(conversion);
+            return self.deliver(&run, Some(&path), &Arc::new(spooled)).await;
+        }
         let attempt = Attempt {
             worker: self,
             job,
             lease: &lease,
             heartbeat: &heartbeat,
+            run: &run,
             stop: heartbeat.stop().clone(),
             deadline: begun + Duration::from_secs(job.lease.run_timeout_seconds),
             converting_since: OnceLock::new(),
         };
         let converted = attempt.converted().await;
         let seconds = attempt.converting_since.get().map(|since| since.elapsed().as_secs_f64());
+        match &converted {
+            Ok(_) => conversion.ends(Ended::Well),
+            Err(Stop::Failed { retryable: true, .. }) if seconds.is_some() => conversion.ends(Ended::Badly),
+            Err(_) => {}
+        }
+        // What comes now takes as long as the server does not answer, and the next job may begin meanwhile.
+        drop(conversion);
         match converted {
             Ok(converted) => {
                 tracing::info!(seconds, bytes = converted.content.len(), "converted");
                 self.unable.store(0, Ordering::Relaxed);
-                self.submit(&lease, job, succeeded(converted, seconds)).await;
+                self.submit(&run, &lease, job, succeeded(converted, seconds)).await;
             }
             Err(Stop::Failed { message, retryable }) => {
                 tracing::warn!(reason = message, retryable, seconds, "failed");
-                self.submit(&lease, job, failed(message, retryable, seconds)).await;
+                self.submit(&run, &lease, job, failed(message, retryable, seconds)).await;
             }
             Err(Stop::Lost) => {
                 tracing::warn!(why = ?heartbeat.lost(), "dropped: the job is not this worker's any more")
@@ -128,19 +155,6 @@ impl Worker {
         }
     }
 
-    async fn submit(&self, lease: &Lease, job: &ClaimedJob, result: ResultRequest) {
-        let spooled = Arc::new(Spooled::new(self.client.base(), lease, job.lease.attempt, result));
-        let (spool, copy) = (self.spool.clone(), Arc::clone(&spooled));
-        let written = tokio::task::spawn_blocking(move || spool.write(&copy)).await;
-        let written =
-            written.unwrap_or_else(|error| Err(std::io::Error::other(error))).inspect_err(|error| {
-                // The disk is full or broken. What cannot be made durable can still be delivered.
-                tracing::error!(%error, "the result could not be spooled; it is submitted without");
-            });
-        let path = written.ok();
-        log(submit::until_answered(&self.client, &self.spool, path.as_deref(), &spooled, &self.kill).await);
-    }
-
     async fn release(&self, lease: &Lease, reason: &str) {
         let request = ReleaseRequest { reason: Some(reason.to_owned()) };
         match tokio::time::timeout(RELEASE, self.client.release(lease, &request)).await {
@@ -148,60 +162,6 @@ impl Worker {
             Ok(Err(error)) => tracing::warn!(%error, "not released; the job comes back when its lease ends"),
             Err(_) => tracing::warn!("not released in time; the job comes back when its lease ends"),
         }
-    }
-
-    /// Submits the results that an earlier process left, in rounds of one try for each of them, so that one that is
-    /// not answered holds up no other.
-    pub async fn submit_left(self: Arc<Self>, left: Vec<PathBuf>) {
-        self.kill.run_until_cancelled(self.submit_in_rounds(left)).await;
-    }
-
-    async fn submit_in_rounds(&self, mut left: Vec<PathBuf>) {
-        let mut failed = 0;
-        loop {
-            let mut asked = None;
-            for path in mem::take(&mut left) {
-                if let Err(error) = self.submit_earlier(&path).await {
-                    asked = asked.max(error.retry_after());
-                    left.push(path);
-                }
-            }
-            if left.is_empty() {
-                return;
-            }
-            failed += 1;
-            tokio::time::sleep(submit::wait(failed, asked)).await;
-        }
-    }
-
-    /// Tries once to submit what is spooled there, if it can be read and is for this server.
-    async fn submit_earlier(&self, path: &Path) -> Result<(), client::Error> {
-        let (spool, copy) = (self.spool.clone(), path.to_owned());
-        let loaded = tokio::task::spawn_blocking(move || spool.load(&copy)).await;
-        let spooled = match loaded.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(Some(spooled)) => Arc::new(spooled),
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                tracing::error!(file = %path.display(), %error, "an earlier result cannot be read; it stays in the spool");
-                return Ok(());
-            }
-        };
-        let span = tracing::info_span!("job", job_id = spooled.job_id, attempt = spooled.attempt);
-        async {
-            if spooled.server != self.client.base().as_str() {
-                tracing::warn!(
-                    server = spooled.server,
-                    "an earlier result is for another server; it stays in the spool"
-                );
-                return Ok(());
-            }
-            let tried = submit::earlier(&self.client, &self.spool, path, &spooled).await;
-            tried.map(log).inspect_err(|error| {
-                tracing::warn!(%error, "an earlier result could not be submitted yet");
-            })
-        }
-        .instrument(span)
-        .await
     }
 }
 
@@ -240,28 +200,45 @@ impl Attempt<'_> {
         if let Some(folder) = source.parent() {
             tokio::fs::create_dir(folder).await.map_err(|error| no_folder(&error))?;
         }
+        let size = self.job.lease.download.size_bytes;
+        let room = self.worker.folders.space().promise(source, size);
+        let _room = room.map_err(|error| Stop::Unable(error.to_string()))?;
         tracing::info!("downloading");
-        let on_progress = |done: u64, total: u64| {
-            self.heartbeat.say(format!("Downloading: {} of {} MiB", done >> 20, total >> 20));
-        };
-        let download =
-            self.worker.client.download(self.lease, &self.job.lease.download, source, &on_progress);
-        let downloaded = tokio::select! {
-            downloaded = download => downloaded,
-            () = self.stop.cancelled() => return Err(self.stopped()),
+        tokio::select! {
+            downloaded = self.downloaded(source) => downloaded,
+            () = self.stop.cancelled() => Err(self.stopped()),
             () = tokio::time::sleep_until(self.deadline) => {
-                return Err(passing("The download did not end within the job's time limit."));
-            }
-        };
-        match downloaded {
-            Ok(()) => Ok(()),
-            Err(error) if matches!(error.kind(), Some(Kind::StaleLease | Kind::NotFound)) => Err(Stop::Lost),
-            Err(error @ client::Error::File { .. }) => Err(Stop::Unable(error.to_string())),
-            Err(error) => {
-                let retryable = error.kind() != Some(Kind::SourceExpired);
-                Err(Stop::Failed { message: format!("The source cannot be downloaded: {error}"), retryable })
+                Err(passing("The download did not end within the job's time limit."))
             }
         }
+    }
+
+    /// Downloads, and as long as nothing at all can be reached, begins where it ended. What the object store alone
+    /// does not give may be given to another worker.
+    async fn downloaded(&self, source: &Path) -> Result<(), Stop> {
+        let on_progress = |done: u64, total: u64| self.run.downloaded(done, total);
+        let (client, offer) = (&self.worker.client, &self.job.lease.download);
+        for failed in 1.. {
+            let error = match client.download(self.lease, offer, source, &on_progress).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if matches!(error.kind(), Some(Kind::StaleLease | Kind::NotFound)) {
+                return Err(Stop::Lost);
+            }
+            if matches!(error, client::Error::File { .. }) {
+                return Err(Stop::Unable(error.to_string()));
+            }
+            if !error.retryable() || client.probe().await.is_ok() {
+                let retryable = error.kind() != Some(Kind::SourceExpired);
+                let message = format!("The source cannot be downloaded: {error}");
+                return Err(Stop::Failed { message, retryable });
+            }
+            let wait = submit::wait(failed, error.retry_after());
+            tracing::warn!(%error, wait_ms = wait.as_millis(), "nothing can be reached; the download goes on later");
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     async fn convert(
@@ -271,7 +248,7 @@ impl Attempt<'_> {
         path: &Path,
     ) -> Result<Converted, Stop> {
         tracing::info!(converter = converter.name, "converting");
-        self.heartbeat.say("Converting".to_owned());
+        self.run.converting(&converter.name);
         self.converting_since.get_or_init(Instant::now);
         let scratch = folder.path().join("scratch");
         std::fs::create_dir(&scratch).map_err(|error| no_folder(&error))?;
@@ -281,9 +258,10 @@ impl Attempt<'_> {
             folder: &scratch,
             python: &self.worker.converters.python,
             deadline: self.deadline,
+            walls: &self.worker.converters.walls,
         };
-        let mut on_progress = |event| self.heartbeat.report(event);
-        convert::convert(converter, source, &self.stop, &mut on_progress).await.map_err(|error| match error {
+        let mut on_line = |line: &str| self.run.line(line);
+        convert::convert(converter, source, &self.stop, &mut on_line).await.map_err(|error| match error {
             ConvertError::Stopped => self.stopped(),
             ConvertError::Unable(reason) => Stop::Unable(reason),
             ConvertError::Failed { message, retryable } => Stop::Failed { message, retryable },
@@ -346,17 +324,5 @@ fn failed(message: String, retryable: bool, processing_time: Option<f64>) -> Res
         retryable: Some(retryable),
         processing_time,
         ..ResultRequest::default()
-    }
-}
-
-fn log(submitted: Submitted) {
-    match submitted {
-        Submitted::Accepted(status) => tracing::info!(status, "submitted"),
-        Submitted::Rejected(reason) => {
-            tracing::warn!(reason, "the server refused the result; it was put aside")
-        }
-        Submitted::Left(reason) => {
-            tracing::warn!(reason, "the result stays in the spool until the next start")
-        }
     }
 }

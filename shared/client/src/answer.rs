@@ -130,7 +130,12 @@ pub(crate) fn sending(error: &reqwest::Error, host: &str, limit: Duration) -> Er
     if error.is_builder() {
         return Error::Invalid { reason: format!("The request to {host} cannot be made: {}", cause(error)) };
     }
-    Error::Unreachable { host: host.to_owned(), reason: cause(error) }
+    let (host, reason) = (host.to_owned(), cause(error));
+    // The cause is wrapped too often to be taken for what it is.
+    match reason.strip_prefix("invalid peer certificate: ") {
+        Some(reason) => Error::Untrusted { host, reason: reason.to_owned() },
+        None => Error::Unreachable { host, reason },
+    }
 }
 
 /// The innermost cause, which is the one that says something, and which never holds the URL.

@@ -23,6 +23,17 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// The server's certificate is not one that this machine trusts.
+    #[error(
+        "The certificate of {host} is not trusted ({reason}); check the address, and if the server's certificate is of \
+         its own making, name it or its issuer's file in SSL_CERT_FILE."
+    )]
+    Untrusted {
+        /// Host and port that were to be reached.
+        host: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// The server was reached and then stayed silent for too long.
     #[error("{host} was silent for {} s; try again, and check the server if it stays so.", .after.as_secs())]
     TimedOut {
@@ -89,7 +100,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Refused { status, .. } | Self::Unreadable { status, .. } => passing(*status),
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::TimedOut { .. } => true,
             Self::Transfer { status: None, .. } => true,
             Self::Transfer { status: Some(status), code, .. } => {
                 passing(*status) || code.as_deref().is_some_and(passing_code)
@@ -106,6 +117,7 @@ impl Error {
             | Self::Unreadable { retry_after, .. }
             | Self::Transfer { retry_after, .. } => *retry_after,
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::TimedOut { .. }
             | Self::File { .. }
             | Self::Corrupt { .. }
@@ -119,6 +131,7 @@ impl Error {
         match self {
             Self::Refused { problem, .. } => problem.known_kind(),
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::TimedOut { .. }
             | Self::Unreadable { .. }
             | Self::Transfer { .. }
@@ -135,6 +148,7 @@ impl Error {
             Self::Refused { status, .. } | Self::Unreadable { status, .. } => Some(*status),
             Self::Transfer { status, .. } => *status,
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::TimedOut { .. }
             | Self::File { .. }
             | Self::Corrupt { .. }

@@ -12,6 +12,7 @@
 )]
 
 mod cold_start;
+mod converter;
 mod latency;
 mod polling;
 mod report;
@@ -49,6 +50,9 @@ async fn main() {
     }
     if wanted("transfer") {
         transfer::measure(&mut report).await;
+    }
+    if wanted("converter") {
+        converter::measure(&mut report).await;
     }
     if wanted("cold_start") {
         cold_start::measure(&mut report).await;

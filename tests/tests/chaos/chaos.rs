@@ -151,9 +151,10 @@ impl Chaos {
         self.fleet.keys().copied()
     }
 
-    /// The log that all conversions write to.
-    pub(crate) fn runs(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("runs")).unwrap_or_default()
+    /// The job's id of each conversion that a converter's log has the beginning of. Lines are lost with a full disk.
+    pub(crate) fn runs(&self) -> Vec<String> {
+        let logs = self.names().map(|name| self.converter(name).log());
+        logs.flat_map(|log| log.lines().filter_map(begun).collect::<Vec<_>>()).collect()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -275,7 +276,7 @@ fn start_fleet(
     let start = |(name, way, terms): (&'static str, Way, Terms)| {
         let home = shared.join("fleet").join(name);
         std::fs::create_dir_all(home.join("converters")).unwrap();
-        for (file, description) in descriptions(name, shared) {
+        for (file, description) in descriptions(shared) {
             std::fs::write(home.join("converters").join(file), description).unwrap();
         }
         let url = if way == Way::Direct { format!("http://{gateway}") } else { proxy.url.clone() };
@@ -291,16 +292,15 @@ fn start_fleet(
 
 /// Describes the converters of one program, by their files' names. One writes its result to a file, and the other one
 /// to standard output, which works on a full disk, too.
-fn descriptions(name: &str, shared: &Path) -> [(String, String); 2] {
-    let (script, runs) = (shared.join("convert.sh"), shared.join("runs"));
+fn descriptions(shared: &Path) -> [(String, String); 2] {
+    let script = shared.join("convert.sh");
     let ways = [("file", "{output}"), ("stdout", "/dev/stdout")];
     std::array::from_fn(|at| {
         let (content_type, (from, output)) = (CONTENT_TYPES[at], ways[at]);
         let description = format!(
             "name: {from}\ncontent_types: [{content_type}]\nresult: {{format: markdown, from: {from}}}\n\
-             command: [sh, '{}', '{{input}}', '{output}', '{{options}}', '{}', {name}]\n",
+             command: [sh, '{}', '{{input}}', '{output}', '{{options}}']\n",
             script.display(),
-            runs.display(),
         );
         (format!("{from}.yaml"), description)
     })
@@ -316,6 +316,13 @@ fn settings(name: &str, url: &str, terms: Terms) -> String {
         Terms::Default => least,
         Terms::Short => format!("{least}lease_seconds: 20\npoll_interval: 1\n"),
     }
+}
+
+/// The job whose conversion begins with this line of a log.
+fn begun(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let begins = line["message"] == "converting";
+    begins.then(|| line["span"]["job_id"].as_str().map(str::to_owned)).flatten()
 }
 
 /// Some hours, fast or slow, in seconds.

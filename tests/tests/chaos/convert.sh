@@ -1,5 +1,4 @@
-# Pretends to convert: $1 the source, $2 where the result goes, $3 the job's options, $4 the log that all converters
-# share, $5 the converter's name.
+# Pretends to convert: $1 the source, $2 where the result goes, $3 the job's options.
 set -eu
 
 options=$3
@@ -10,7 +9,6 @@ steps=$(option steps)
 pause=$(option pause)
 padding=$(option padding)
 
-echo "$token $$ start $5" >>"$4"
 step=0
 while [ "$step" -lt "$steps" ]; do
     sleep "$pause"
@@ -21,4 +19,3 @@ done
     echo "# Source $token"
     head -c "$padding" /dev/zero | tr '\0' x
 } >"$2"
-echo "$token $$ end $5" >>"$4"

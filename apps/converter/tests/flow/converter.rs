@@ -2,17 +2,21 @@
 
 use std::{
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use crate::server::Server;
 
+/// The variable that names a signal to be deaf to from the start.
+const DEAF_TO: &str = "DEAF_TO";
+
 pub(crate) struct Converter {
     parent: Option<tempfile::TempDir>,
     child: Child,
     command: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Converter {
@@ -23,19 +27,50 @@ impl Converter {
     }
 
     pub(crate) fn start_with(server: &Server, script: &str, flags: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), server, script, flags)
+        Self::start_in(tempfile::tempdir().unwrap(), server, script, flags, &[])
+    }
+
+    /// Starts it as a program that ignores this signal would.
+    pub(crate) fn start_deaf_to(server: &Server, script: &str, signal: &str) -> Self {
+        Self::start_among(server, script, &[], &[(DEAF_TO, signal.to_owned())])
+    }
+
+    /// Starts it with further variables in its environment.
+    pub(crate) fn start_among(
+        server: &Server,
+        script: &str,
+        flags: &[&str],
+        variables: &[(&str, String)],
+    ) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), server, script, flags, variables)
     }
 
     /// Starts it with a log that takes nothing, which is not to be read then.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_with_full_log(server: &Server, script: &str) -> Self {
-        let parent = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/dev/full", parent.path().join("log")).unwrap();
-        Self::start_in(parent, server, script, &[])
+        Self::start_with_log("/dev/full".as_ref(), server, script, &[])
     }
 
-    fn start_in(parent: tempfile::TempDir, server: &Server, script: &str, flags: &[&str]) -> Self {
-        let description = "name: test\ncontent_types: [x-test]\n\
+    /// Starts it with a log that goes to this file, which is not to be read then.
+    pub(crate) fn start_with_log(
+        log: &Path,
+        server: &Server,
+        script: &str,
+        variables: &[(&str, String)],
+    ) -> Self {
+        let parent = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(log, parent.path().join("log")).unwrap();
+        Self::start_in(parent, server, script, &[], variables)
+    }
+
+    fn start_in(
+        parent: tempfile::TempDir,
+        server: &Server,
+        script: &str,
+        flags: &[&str],
+        variables: &[(&str, String)],
+    ) -> Self {
+        let description = "name: test\ncontent_types: [x-test, x-other]\n\
                            command: [sh, '{here}/test.sh', '{input}', '{output}']\n\
                            result: {format: json, from: file}\n";
         std::fs::write(parent.path().join("test.yaml"), description).unwrap();
@@ -47,15 +82,18 @@ impl Converter {
         );
         std::fs::write(parent.path().join("remote_converter_config.yaml"), settings).unwrap();
         let command: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let child = spawn(&parent, &command);
-        Self { parent: Some(parent), child, command }
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let child = spawn(&parent, &command, &variables);
+        Self { parent: Some(parent), child, command, variables }
     }
 
     /// Starts it once more in the same folders.
     pub(crate) fn again(mut self) -> Self {
         let parent = self.parent.take().unwrap();
-        let child = spawn(&parent, &self.command);
-        Self { parent: Some(parent), child, command: self.command.clone() }
+        let child = spawn(&parent, &self.command, &self.variables);
+        let (command, variables) = (self.command.clone(), self.variables.clone());
+        Self { parent: Some(parent), child, command, variables }
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -67,15 +105,26 @@ impl Converter {
         assert!(sent.success());
     }
 
-    /// Waits for its end. Its exit code, and what it wrote.
-    pub(crate) async fn end(&mut self) -> (Option<i32>, String) {
-        let status = loop {
+    /// Waits for its end. Its exit code.
+    pub(crate) async fn wait(&mut self) -> Option<i32> {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status.code();
             }
             pause().await;
-        };
-        (status.code(), self.log())
+        }
+    }
+
+    /// Waits for its end. Its exit code, and what it wrote.
+    pub(crate) async fn end(&mut self) -> (Option<i32>, String) {
+        (self.wait().await, self.log())
+    }
+
+    /// What its `status` says with these flags: the exit code, and what it wrote to its two outputs.
+    pub(crate) fn status(&self, flags: &[&str]) -> (Option<i32>, String, String) {
+        let output = command(&self.home(), &self.variables).arg("status").args(flags).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
     }
 
     /// Waits until it has written this.
@@ -102,12 +151,16 @@ impl Converter {
         }
     }
 
-    /// Waits for the id that the script writes to `$HOME/id`.
+    /// Waits for the id that the script writes to `id` in its work folder.
     pub(crate) async fn grandchild(&self) -> String {
         loop {
-            let text = std::fs::read_to_string(self.home().join("id")).unwrap_or_default();
-            if text.ends_with('\n') {
-                return text.trim().to_owned();
+            let works = std::fs::read_dir(self.home().join("temp/work")).into_iter().flatten().flatten();
+            for work in works {
+                let id = work.path().join("scratch/id");
+                let text = std::fs::read_to_string(id).unwrap_or_default();
+                if text.ends_with('\n') {
+                    return text.trim().to_owned();
+                }
             }
             pause().await;
         }
@@ -121,22 +174,30 @@ impl Drop for Converter {
     }
 }
 
-fn spawn(parent: &tempfile::TempDir, flags: &[String]) -> Child {
+fn spawn(parent: &tempfile::TempDir, flags: &[String], variables: &[(String, String)]) -> Child {
     let log = std::fs::File::create(parent.path().join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_remote-converter"))
-        .args(flags)
-        .current_dir(parent.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", parent.path())
-        .env("MORAG_API_KEY", "id.key-secret")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let mut command = command(parent.path(), variables);
+    command.args(flags).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-async fn pause() {
+/// The program in this folder, with nothing but these variables and the usual ones.
+fn command(home: &Path, variables: &[(String, String)]) -> Command {
+    let program = env!("CARGO_BIN_EXE_remote-converter");
+    let mut command = Command::new(program);
+    if let Some((_, signal)) = variables.iter().find(|(name, _)| name == DEAF_TO) {
+        command = Command::new("sh");
+        command.args(["-c", &format!(r#"trap "" {signal}; exec "$0" "$@""#), program]);
+    }
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", home)
+        .env("MORAG_API_KEY", "id.key-secret")
+        .envs(variables.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }

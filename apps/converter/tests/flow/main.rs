@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy takes helpers of tests for code")]
 
 mod converter;
+mod living;
+mod room;
 mod server;
+mod status;
+mod terminal;
 
 use std::{path::Path, time::Duration};
 
-use converter::Converter;
+use converter::{Converter, pause};
 use serde_json::json;
 use server::Server;
 
@@ -14,7 +18,7 @@ use server::Server;
 const COPY: &str =
     r#"echo '[40%] Halfway there'; printf '{"content":"%s","metadata":{"a":1}}' "$(cat "$1")" >"$2""#;
 /// Writes its grandchild's id, and goes on for longer than any test.
-const SLEEP: &str = r#"sh -c 'echo $$ >"$0"; sleep 600' "$HOME/id" & echo '[10%] Sleeping'; wait"#;
+const SLEEP: &str = r#"sh -c 'echo $$ >id; sleep 600' & echo '[10%] Sleeping'; wait"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_converted_and_submitted() {
@@ -233,7 +237,7 @@ async fn failures_are_submitted_with_the_end_of_the_log() {
     let result = server.wait_for("result", &damaged).await.body;
     assert_eq!((&result["success"], &result["retryable"]), (&json!(false), &json!(true)));
 
-    let unknown = server.offer_other(|offer| offer["content_type"] = json!("x-other"));
+    let unknown = server.offer_other(|offer| offer["content_type"] = json!("x-unknown"));
     let result = server.wait_for("result", &unknown).await.body;
     assert!(result["error_message"].as_str().unwrap().contains("No converter"), "{result}");
 }
@@ -260,9 +264,14 @@ async fn a_machine_that_cannot_write_gives_jobs_back_and_takes_none_until_it_can
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_fails_where_nothing_can_be_written_spends_no_retry() {
     let server = Server::start().await;
-    // Gone, its work folder takes as little as a full disk.
-    let converter = Converter::start(&server, r#"rm -r "$(dirname "$TMPDIR")"; exit 1"#);
+    let converter =
+        Converter::start(&server, r#"echo begun; while [ -e "$1" ]; do sleep 0.05; done; exit 1"#);
     let job = server.offer("hello");
+    converter.logged("begun").await;
+    // Gone, its work folder takes as little as a full disk.
+    for work in std::fs::read_dir(converter.home().join("temp/work")).unwrap() {
+        std::fs::remove_dir_all(work.unwrap().path()).unwrap();
+    }
     server.wait_for("release", &job).await;
     assert!(!server.has_seen("result", &job));
     converter.logged("Nothing can be written").await;

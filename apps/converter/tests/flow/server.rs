@@ -123,6 +123,11 @@ impl Server {
         self.state().progress = (status, body);
     }
 
+    /// Asks for reports at this pace.
+    pub(crate) fn report_every(&self, seconds: u64) {
+        self.state().progress.1["report_every_seconds"] = json!(seconds);
+    }
+
     pub(crate) fn answer_result(&self, status: u16, body: Value) {
         self.state().result = (status, body);
     }
@@ -157,6 +162,17 @@ impl Server {
     pub(crate) async fn wait_for_progress(&self, job: &str, percentage: u64) -> Call {
         self.wait(|call| call.verb == "progress" && call.job == job && call.body["percentage"] == percentage)
             .await
+    }
+
+    /// The first poll for just these types, once it is made.
+    pub(crate) async fn wait_for_poll(&self, content_types: &Value) -> Call {
+        self.wait(|call| call.verb == "poll" && call.body["content_types"] == *content_types).await
+    }
+
+    /// The last such call, if one was made.
+    pub(crate) fn latest(&self, verb: &str, job: &str) -> Option<Call> {
+        let state = self.state();
+        state.seen.iter().rev().find(|call| call.verb == verb && call.job == job).cloned()
     }
 
     async fn wait(&self, wanted: impl Fn(&Call) -> bool) -> Call {
@@ -196,7 +212,7 @@ impl Server {
 
     async fn answer(&self, verb: &str, call: &Call) -> (u16, Value) {
         match verb {
-            "health" => (200, json!({"status": "ok", "version": "1.2.3"})),
+            "health" => (200, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})),
             "poll" => self.poll(call).await,
             "progress" => {
                 let answer = self.state().progress.clone();

@@ -3,6 +3,7 @@
 mod calls;
 mod downloads;
 mod errors;
+mod ranges;
 mod uploads;
 
 use std::{
@@ -81,6 +82,12 @@ impl Reply {
 
     pub(crate) fn body(self, body: impl Into<Bytes>) -> Self {
         self.piece(Piece::Bytes(body.into()))
+    }
+
+    /// How many bytes the body has.
+    pub(crate) fn len(&self) -> usize {
+        let len = |piece: &Piece| if let Piece::Bytes(bytes) = piece { bytes.len() } else { 0 };
+        self.body.iter().map(len).sum()
     }
 
     pub(crate) fn piece(mut self, piece: Piece) -> Self {

@@ -63,17 +63,32 @@ pub(super) async fn beginning(path: &Path, most: u64) -> Result<Hashed, Error> {
     .await
 }
 
+/// Hashes on behind what `have` covers, up to `to`.
+pub(super) async fn further(path: &Path, have: Hashed, to: u64) -> Result<Hashed, Error> {
+    blocking(path, move |path| {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(have.len))?;
+        let missing = to.saturating_sub(have.len);
+        let hashed = read_on(have, &mut file, missing)?;
+        if hashed.len == to { Ok(hashed) } else { Err(changed()) }
+    })
+    .await
+}
+
 /// Fails when a file's size is not `size` any more: then that is why sending it failed.
 pub(super) async fn unchanged(path: &Path, size: u64) -> Result<(), Error> {
     blocking(path, move |path| if path.metadata()?.len() == size { Ok(()) } else { Err(changed()) }).await
 }
 
 fn changed() -> io::Error {
-    io::Error::other("it changed while it was sent, so send it again")
+    io::Error::other("it changed meanwhile, so try it again")
 }
 
 fn read(file: &mut File, most: u64) -> io::Result<Hashed> {
-    let mut hashed = Hashed::default();
+    read_on(Hashed::default(), file, most)
+}
+
+fn read_on(mut hashed: Hashed, file: &mut File, most: u64) -> io::Result<Hashed> {
     let mut buffer = vec![0; CHUNK];
     let mut source = file.take(most);
     loop {

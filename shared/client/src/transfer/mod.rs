@@ -4,11 +4,15 @@
 
 mod download;
 mod hash;
+mod object;
+mod ranges;
 mod send;
 mod sink;
 mod tries;
 mod upload;
 
+#[cfg(test)]
+pub(crate) use ranges::Cut;
 #[cfg(test)]
 pub(crate) use send::{Span, span as send_span};
 
@@ -85,7 +89,8 @@ impl Client {
     /// Downloads a job's source to the file `dest`, and checks its size and its SHA-256 where that is known.
     ///
     /// What `dest` already holds is taken for a beginning and continued. A dropped connection is taken up where it
-    /// broke; an expired URL is replaced by a new one.
+    /// broke; an expired URL is replaced by a new one. A large source travels in several ranges at a time. Memory does
+    /// not grow with the source.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the bytes are not the announced ones (`dest` is removed then), [`Error::File`] when
@@ -99,6 +104,18 @@ impl Client {
         progress: OnProgress<'_>,
     ) -> Result<(), Error> {
         download::Fetch::new(self, lease, download, dest, progress).await?.run().await
+    }
+
+    /// As [`Client::download`], cut otherwise than usual.
+    #[cfg(test)]
+    pub(crate) async fn download_cut(
+        &self,
+        lease: &Lease,
+        download: &Download,
+        dest: &Path,
+        cut: Cut,
+    ) -> Result<(), Error> {
+        download::Fetch::new(self, lease, download, dest, &|_, _| ()).await?.cut(cut).run().await
     }
 
     /// Sends a small body as a presigned request says, once.

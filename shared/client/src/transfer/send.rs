@@ -79,6 +79,12 @@ pub(super) fn silent(host: &str) -> Error {
     Error::TimedOut { host: host.to_owned(), after: STALL }
 }
 
+/// The object store closed the connection too early.
+pub(super) fn broken_off(host: &str) -> Error {
+    let reason = "the connection was closed before the end".to_owned();
+    Error::Unreachable { host: host.to_owned(), reason }
+}
+
 async fn answered_by(
     answer: impl Future<Output = reqwest::Result<Response>>,
     host: &str,

@@ -48,6 +48,7 @@ pub(super) fn expired(error: &Error) -> bool {
         }
         Error::Refused { .. }
         | Error::Unreachable { .. }
+        | Error::Untrusted { .. }
         | Error::TimedOut { .. }
         | Error::Unreadable { .. }
         | Error::File { .. }

@@ -1,38 +1,16 @@
 use std::sync::LazyLock;
 
-use jiff::Timestamp;
 use regex::{Captures, Regex};
-use serde_json::Value;
 
-/// How far a converter says it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgressEvent {
-    /// 0 to 100. Fractions are cut.
-    pub percentage: u8,
-    /// What the converter says it is doing; empty when it says only how far it is.
-    pub message: String,
-    /// The stage it is in, where the format names one.
-    pub stage: Option<String>,
-    /// When the converter wrote it, which only JSON lines tell.
-    pub timestamp: Option<Timestamp>,
-}
+use crate::{Origin, ProgressEvent, printable};
 
-/// The progress that a line tells, plainly or as a JSON log line, or none.
+/// The progress that a plain line tells in one of the original's formats, or none.
 #[must_use]
-pub fn parse_line(line: &str) -> Option<ProgressEvent> {
-    let line = line.trim();
-    if line.starts_with('{') { parse_json(line) } else { parse_plain(line) }
+pub fn parse_plain_line(line: &str) -> Option<ProgressEvent> {
+    parse(printable(line).trim())
 }
 
-/// A JSON log line: `event` holds the text; `logger` and `level` do not matter here.
-fn parse_json(line: &str) -> Option<ProgressEvent> {
-    let Value::Object(fields) = serde_json::from_str(line).ok()? else { return None };
-    let event = parse_plain(fields.get("event")?.as_str()?.trim())?;
-    let timestamp = fields.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    Some(ProgressEvent { timestamp, ..event })
-}
-
-fn parse_plain(line: &str) -> Option<ProgressEvent> {
+fn parse(line: &str) -> Option<ProgressEvent> {
     // Nearly every line of a log ends here, before any expression is tried.
     if !line.contains('%') {
         return None;
@@ -52,12 +30,17 @@ fn parse_plain(line: &str) -> Option<ProgressEvent> {
         message: message.to_owned(),
         stage: stage.filter(|stage| !stage.is_empty()).map(str::to_owned),
         timestamp: None,
+        origin: Origin::Converter,
     })
 }
 
 /// A percentage of 0 to 100, without its fraction.
-fn percentage(found: &Captures<'_>) -> Option<u8> {
-    let value: f64 = found.name("percentage")?.as_str().parse().ok()?;
+pub(crate) fn percentage(found: &Captures<'_>) -> Option<u8> {
+    whole_percent(found.name("percentage")?.as_str().parse().ok()?)
+}
+
+/// A percentage of 0 to 100, without its fraction.
+pub(crate) fn whole_percent(value: f64) -> Option<u8> {
     if !(0.0..=100.0).contains(&value) {
         return None;
     }
@@ -111,7 +94,7 @@ mod tests {
 
     /// The percentage, the message and the stage.
     fn read(line: &str) -> Option<(u8, String, Option<String>)> {
-        parse_line(line).map(|event| (event.percentage, event.message, event.stage))
+        parse_plain_line(line).map(|event| (event.percentage, event.message, event.stage))
     }
 
     fn expect(line: &str, percentage: u8, message: &str, stage: Option<&str>) {
@@ -195,58 +178,27 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_carry_every_format_in_their_event() {
-        for plain in [
-            "Processing progress: Audio processing: Initializing (52%)",
-            "Processing... 75%",
-            "Progress: 45% - Converting video",
-            "Stage: transcription (67%)",
-            "Audio processing: 80% complete",
-            "[75%] Processing audio content",
-        ] {
-            let line = serde_json::json!({
-                "event": plain, "timestamp": "2025-06-11T11:26:50.780725Z", "logger": "morag", "level": "info",
-            });
-            let event = parse_line(&line.to_string()).unwrap();
-            assert_eq!(event.timestamp.unwrap().as_microsecond(), 1_749_641_210_780_725);
-            assert_eq!(Some(ProgressEvent { timestamp: None, ..event }), parse_line(plain));
-        }
-    }
-
-    #[test]
-    fn a_bad_timestamp_is_left_out() {
-        for timestamp in [r#""yesterday""#, "12", "null"] {
-            let event = parse_line(&format!(r#"{{"event":"[5%] x","timestamp":{timestamp}}}"#)).unwrap();
-            assert_eq!(event.timestamp, None);
-        }
-    }
-
-    #[test]
-    fn broken_json_is_passed_over() {
-        let deep = format!("{}{}", "{\"event\":".repeat(10_000), "[5%] x");
-        for line in [
-            r#"{"event":"[5%] x""#,
-            r#"{"event":5,"x":"[5%]"}"#,
-            r#"{"message":"[5%] x"}"#,
-            r#"{"event":{"event":"[5%] x"}}"#,
-            "{ Progress: 5% }",
-            deep.as_str(),
-        ] {
-            assert_eq!(parse_line(line), None);
-        }
+    fn colours_do_not_hide_progress_and_do_not_get_into_its_message() {
+        expect(
+            "\x1b[2m2025-06-11 11:26:50\x1b[0m [\x1b[32m\x1b[1minfo\x1b[0m] \x1b[1mProgress: 45% - Con\x1b[31mverting\x1b[0m",
+            45,
+            "Converting",
+            None,
+        );
+        expect("\x1b[2K[7%] a\u{202e}b\x07", 7, "ab", None);
     }
 
     proptest! {
         #[test]
         fn no_line_panics(line in "\\PC*") {
-            let _ = parse_line(&line);
+            let _ = parse_plain_line(&line);
         }
 
         #[test]
         fn nothing_that_looks_like_a_format_panics(
-            line in r#"(\{"event":")?(Processing progress: |Stage: |Progress: |Processing\.\.\.|\[|é: )?[-+]?[0-9.]{0,30}( ?%)?\)?\]?( complete)?.{0,8}("\})?"#
+            line in r#"(Processing progress: |Stage: |Progress: |Processing\.\.\.|\[|é: )?[-+]?[0-9.]{0,30}( ?%)?\)?\]?( complete)?.{0,8}"#
         ) {
-            if let Some(event) = parse_line(&line) {
+            if let Some(event) = parse_plain_line(&line) {
                 prop_assert!(event.percentage <= 100);
                 prop_assert!(event.message.len() <= line.len().max("Processing".len()));
             }
@@ -262,7 +214,7 @@ mod tests {
                 format!("{message}: {percentage}% complete"),
                 format!("[{percentage}%] {message}"),
             ] {
-                prop_assert_eq!(parse_line(&line).map(|event| event.percentage), Some(percentage));
+                prop_assert_eq!(parse_plain_line(&line).map(|event| event.percentage), Some(percentage));
             }
         }
     }
