@@ -1,15 +1,19 @@
 # Every target sets up what it needs. Run `make help` for what there is.
 SHELL := /bin/bash
 PORT ?= 8000
+STAGE ?= dev
 PYTHON := $(CURDIR)/.tools/venv/bin/python
 export MORAG_CONVERTER_PYTHON := $(PYTHON)
 export MORAG_TEST_PYTHON := $(PYTHON)
+export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites tools build demo serve test lint deny coverage bench test-dynamodb-local clean
+.PHONY: help prerequisites tools build demo serve test lint lint-template deny coverage bench \
+	test-dynamodb-local package deploy delete clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  STAGE=prod after make package, deploy or delete chooses another stage than dev."
 	@echo "  PORT=8001 after make demo or make serve chooses another port."
 
 prerequisites:
@@ -48,6 +52,21 @@ bench: tools ## Measure the budgets and print them as a table
 
 test-dynamodb-local: prerequisites ## Run the store's tests on the genuine DynamoDB Local (needs Java 17 and npm)
 	@tests/dynamodb-local/run
+
+lint-template: prerequisites ## Check the template of the AWS stack
+	@infra/aws/tools sam checkov
+	@infra/aws/lint
+
+package: prerequisites ## Build the functions for AWS and zip them
+	@infra/aws/tools sam build
+	@infra/aws/package $(STAGE)
+
+deploy: package ## Deploy to AWS; STAGE=prod chooses the stage
+	.tools/aws/sam/bin/sam deploy --template infra/template.yaml --config-file $(CURDIR)/infra/samconfig.toml --config-env $(STAGE)
+
+delete: prerequisites ## Delete a stage with all its jobs and files
+	@infra/aws/tools sam
+	@infra/aws/delete $(STAGE)
 
 clean: ## Remove what was built and installed
 	rm -rf target .tools .demo
