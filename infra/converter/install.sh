@@ -2,6 +2,8 @@
 # Installs the remote converter as a service, or takes it away again. Running it again upgrades what is there and
 # leaves settings alone.
 set -euo pipefail
+# The service's account reads what a careful root's umask would keep to root.
+umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=morag-remote-converter
@@ -100,9 +102,18 @@ make_account() {
 }
 
 # Runs a program as the service will.
-as_service() {
+# Runs a command as the service would, with what its environment file sets.
+as_service() (
+    if [ -f "$config/environment" ]; then
+        while IFS= read -r line; do
+            case $line in [A-Za-z_]*=*) ;; *) continue ;; esac
+            value=${line#*=}
+            case $value in \"*\" | \'*\') value=${value:1:-1} ;; esac
+            export "${line%%=*}=$value"
+        done <"$config/environment"
+    fi
     if [ "$for_user" = yes ]; then "$@"; else runuser -u "$account" -- "$@"; fi
-}
+)
 
 make_python() {
     local list

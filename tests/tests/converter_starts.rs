@@ -75,7 +75,6 @@ fn other_server() -> String {
 fn settings_that_are_wrong_are_named_with_where_they_are() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("remote_converter_config.yaml");
-    let unreadable = home.path().join("dangling/log");
     for (settings, says) in [
         ("api_key: hunter2\nworker_id: [", vec!["remote_converter_config.yaml", "line "]),
         (
@@ -83,9 +82,8 @@ fn settings_that_are_wrong_are_named_with_where_they_are() {
             vec!["remote_converter_config.yaml", "`worker_idd`", "did you mean `worker_id`?"],
         ),
         ("poll_interval: soon", vec!["`poll_interval` in remote_converter_config.yaml", "1 to 3600"]),
-        ("temp_dir: /proc/nowhere", vec!["`temp_dir`", "/proc/nowhere"]),
-        ("content_types: [x-mine]\ntemp_dir: temp", vec!["`x-mine`"]),
-        ("converters: [/nowhere.yaml]\ntemp_dir: temp", vec!["/nowhere.yaml"]),
+        ("content_types: [x-mine]\ntemp_dir: temp\nlog_level: ERROR", vec!["`x-mine`"]),
+        ("converters: [/nowhere.yaml]\ntemp_dir: temp\nlog_level: ERROR", vec!["/nowhere.yaml"]),
         ("api_base_url: localhost:8000", vec!["`api_base_url`", "http://"]),
         ("api_key: \"hunter2\\n\"\nlog_level: LOUD", vec!["`log_level`", "WARNING"]),
     ] {
@@ -93,12 +91,28 @@ fn settings_that_are_wrong_are_named_with_where_they_are() {
         refused(2, run(home.path(), &[], &[]), &says);
     }
     std::fs::write(&file, "").unwrap();
-    let unreadable = ["--log-file", unreadable.to_str().unwrap()];
-    refused(2, run(home.path(), &unreadable, &[]), &["dangling/log"]);
     let variable = [("MORAG_WORKER_POLL_INTERVAL", "0")];
     refused(2, run(home.path(), &[], &variable), &["`MORAG_WORKER_POLL_INTERVAL`", "1 to 3600"]);
     std::fs::write(home.path().join(".env"), "MORAG_WORKER_LEASE_SECONDS=5 # too short\n").unwrap();
     refused(2, run(home.path(), &[], &[]), &["`MORAG_WORKER_LEASE_SECONDS` in /", ".env", "20 to 3600"]);
+}
+
+/// A service that ends by 1 is started again.
+#[test]
+fn what_may_pass_has_a_code_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let passing = |flags: &[&str], says| refused(1, run(home.path(), flags, &[]), says);
+    passing(&["--temp-dir", "/proc/nowhere"], &["`temp_dir`", "/proc/nowhere"]);
+    passing(&["--log-file", "/proc/nowhere/log"], &["/proc/nowhere/log"]);
+    let description = "name: a\ncontent_types: [x-a]\ncommand: [cat, '{input}']\n\
+                       result: {format: markdown, from: stdout}\nrequires: [sleep, '60']\n\
+                       limits: {timeout_seconds: 1}\n";
+    std::fs::write(home.path().join("a.yaml"), description).unwrap();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let flags =
+        ["--temp-dir", "temp", "--content-types", "x-a", "--converters", "a.yaml", "--api-url", &nobody];
+    let flags = [&flags[..], &["--log-level", "ERROR"]].concat();
+    passing(&flags, &["`x-a`", "its time limit"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,14 +158,18 @@ fn what_is_no_server_of_this_version_is_told_from_one_that_does_not_answer() {
 }
 
 #[test]
-fn a_server_of_another_version_is_not_worked_for() {
+fn what_is_no_server_of_this_version_is_not_worked_for() {
     let home = tempfile::tempdir().unwrap();
     let description = "name: a\ncontent_types: [x-a]\ncommand: [cat, '{input}']\n\
                        result: {format: markdown, from: stdout}\n";
     std::fs::write(home.path().join("a.yaml"), description).unwrap();
-    let url = other_server();
-    let flags = ["--api-url", &url, "--temp-dir", "temp", "--content-types", "x-a", "--converters", "a.yaml"];
-    refused(5, run(home.path(), &flags, &[]), &["runs version 77.0.0"]);
+    let page = server("200 OK", "text/html", "<h1>Welcome</h1>");
+    for (url, says) in [(other_server(), "runs version 77.0.0"), (page, "remote-jobs server")] {
+        let flags =
+            ["--api-url", &url, "--temp-dir", "temp", "--content-types", "x-a", "--converters", "a.yaml"];
+        let quietly = [&flags[..], &["--log-level", "ERROR"]].concat();
+        refused(5, run(home.path(), &quietly, &[]), &[says]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,13 +187,15 @@ async fn a_certificate_that_is_not_trusted_is_named_with_what_to_do() {
         builder.tls_certs_only([reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap()])
     });
     let key = http.keyed(site.admin.key());
-    let test = |variables: &[(&str, &str)]| {
+    let start = |flags: &[&str], variables: &[(&str, &str)]| {
         let variables =
             [&[("MORAG_API_BASE_URL", https.as_str()), ("MORAG_API_KEY", key.key())], variables].concat();
-        tokio::task::block_in_place(|| run(home.path(), &["--test-connection"], &variables))
+        tokio::task::block_in_place(|| run(home.path(), flags, &variables))
     };
-    refused(3, test(&[]), &["certificate", "SSL_CERT_FILE"]);
-    let (code, said) = test(&[("SSL_CERT_FILE", &trusted)]);
+    refused(3, start(&["--test-connection"], &[]), &["certificate", "SSL_CERT_FILE"]);
+    let quiet = ["--temp-dir", "temp", "--log-level", "ERROR"];
+    refused(3, start(&quiet, &[]), &["certificate", "SSL_CERT_FILE"]);
+    let (code, said) = start(&["--test-connection"], &[("SSL_CERT_FILE", &trusted)]);
     assert!(code == Some(0) || code == Some(4), "the certificate is trusted now: {said}");
 }
 

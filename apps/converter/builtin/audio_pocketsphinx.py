@@ -37,7 +37,7 @@ def check():
     return f"pocketsphinx {version('pocketsphinx')}, {media.versions()}"
 
 
-def recognise(path, wanted, part):
+def recognise(path, wanted, part, track=0):
     if wanted.language not in (None, "en"):
         raise BadInput(f"The recogniser knows English only, and the job asks for the language {wanted.language!r}.")
     if wanted.task == "translate":
@@ -45,7 +45,7 @@ def recognise(path, wanted, part):
     part("Audio processing: Initializing", 0, 0)
     set_loglevel("FATAL")
     decoder = Decoder(**SEARCH)
-    sound = media.Sound(path)
+    sound = media.Sound(path, track)
     done = part("Audio processing: Recognising", 1, 99)
     segments = []
     for start, pcm in stretches(sound):

@@ -2,9 +2,11 @@
 
 The model is one that is on this machine already, for nothing is downloaded in a job: the folder, or the name, that
 the variable MORAG_WHISPER_MODEL names, or else the best in the Hugging Face cache. It is run on CUDA where there is
-a GPU that CTranslate2 can use, unless MORAG_WHISPER_DEVICE is `cpu`. The options are in speech.py.
+a GPU that CTranslate2 can use, unless MORAG_WHISPER_DEVICE is `cpu`. A recording is recognised in stretches of an
+hour, so that long ones take no more memory. The options are in speech.py.
 """
 
+import ctypes
 import os
 import re
 from functools import partial
@@ -27,11 +29,19 @@ MODELS = (
 # By device, the faster that keep the quality first.
 COMPUTE_TYPES = {"cuda": ("float16", "int8_float16", "float32"), "cpu": ("int8", "float32")}
 
+# What CTranslate2 opens when it first multiplies on a GPU, so in a job, and not when it counts the GPUs.
+CUBLAS = "libcublas.so.12"
+
+# Longer recordings are cut, at the quietest place within so much of the end of a stretch.
+STRETCH_SECONDS = 3600
+CUT_SECONDS = 30
+
 
 def check():
     name, _ = model(None)
     import_module("faster_whisper")
-    return f"faster-whisper {version('faster-whisper')}, model {name} on {device()}, {media.versions()}"
+    where, lacking = device()
+    return f"faster-whisper {version('faster-whisper')}, model {name} on {where}{lacking}, {media.versions()}"
 
 
 def model(wanted):
@@ -80,41 +90,60 @@ def complete(folder):
 
 
 def device():
+    """The device that is used, and what to add to its name where a GPU is there and of no use."""
     import ctranslate2
 
     wanted = os.environ.get("MORAG_WHISPER_DEVICE", "auto").strip().lower() or "auto"
     if wanted not in ("auto", "cpu", "cuda"):
         raise Unusable(f"MORAG_WHISPER_DEVICE must be auto, cpu or cuda, not {wanted}.")
-    there = ctranslate2.get_cuda_device_count() > 0
-    if wanted == "cuda" and not there:
-        raise Unusable("MORAG_WHISPER_DEVICE is cuda, and CTranslate2 finds no GPU that it can use.")
-    return "cuda" if there and wanted != "cpu" else "cpu"
+    if wanted == "cpu":
+        return "cpu", ""
+    if not ctranslate2.get_cuda_device_count():
+        if wanted == "cuda":
+            raise Unusable("MORAG_WHISPER_DEVICE is cuda, and CTranslate2 finds no GPU that it can use.")
+        return "cpu", ""
+    try:
+        ctypes.CDLL(CUBLAS)
+    except OSError:
+        lacking = f"the GPU needs {CUBLAS} of CUDA 12, which cannot be loaded: install it, or put it on LD_LIBRARY_PATH"
+        if wanted == "cuda":
+            raise Unusable(f"MORAG_WHISPER_DEVICE is cuda, and {lacking}.") from None
+        return "cpu", f" ({lacking})"
+    return "cuda", ""
 
 
-def recognise(path, wanted, part):
+def recognise(path, wanted, part, track=0):
     import ctranslate2
     from faster_whisper import WhisperModel
 
     part("Audio processing: Initializing", 0, 0)
     name, folder = model(wanted.model)
-    where = device()
+    where, lacking = device()
+    if lacking:
+        print(f"The CPU recognises: {lacking.strip(' ()')}.", flush=True)
     possible = ctranslate2.get_supported_compute_types(where)
     kind = next((one for one in COMPUTE_TYPES[where] if one in possible), "default")
     whisper = WhisperModel(folder, device=where, compute_type=kind, cpu_threads=len(os.sched_getaffinity(0)))
     if wanted.language and wanted.language not in whisper.supported_languages:
         raise BadInput(f"The model {name} does not know the language {wanted.language!r}.")
-    samples = decoded(path, part("Audio processing: Decoding", 1, 10))
-    done = part("Audio processing: Transcribing", 10, 99)
-    found, info = whisper.transcribe(samples, **arguments(wanted))
-    segments = []
-    for one in found:
-        done(one.end / info.duration)
-        if text := " ".join(one.text.split()):
-            segments.append(Segment(one.start, one.end, text))
+    sound = media.Sound(path, track)
+    done = part("Audio processing: Transcribing", 1, 99)
+    segments, start, said = [], 0.0, None
+    for samples in stretches(sound):
+        length = len(samples) / media.RATE
+        # What the first speech was in, the rest is.
+        language = said.language if segments else wanted.language
+        found, info = whisper.transcribe(samples, **{**arguments(wanted), "language": language})
+        said = said if segments else info
+        for one in found:
+            done((start + one.end) / max(sound.duration or 0, start + length))
+            if text := " ".join(one.text.split()):
+                segments.append(Segment(start + one.start, start + one.end, text))
+        start += length
     return segments, {
-        "duration_seconds": round(info.duration, 3),
-        "language": info.language,
-        "language_probability": round(float(info.language_probability), 3),
+        "duration_seconds": round(sound.seconds, 3),
+        "language": said.language,
+        "language_probability": round(float(said.language_probability), 3),
         **counts(segments),
         "recogniser": "faster-whisper",
         "recogniser_version": version("faster-whisper"),
@@ -124,16 +153,36 @@ def recognise(path, wanted, part):
     }
 
 
-def decoded(path, report):
+def stretches(sound):
     """The sound as faster-whisper takes it, which left to itself would decode whatever a file is, playlists too."""
     import numpy
 
+    def samples(pcm):
+        return numpy.frombuffer(pcm, numpy.int16, len(pcm) // 2).astype(numpy.float32) / 32768
+
     pcm = bytearray()
-    for piece in media.Sound(path).pieces(report):
+    for piece in sound.pieces(lambda _: None):
         pcm += piece
-    samples = numpy.frombuffer(pcm, numpy.int16, len(pcm) // 2).astype(numpy.float32)
-    samples /= 32768
-    return samples
+        if len(pcm) >= STRETCH_SECONDS * media.BYTES_PER_SECOND:
+            stretch = samples(pcm)
+            cut = quietest(stretch)
+            yield stretch[:cut]
+            del pcm[: cut * 2]
+    if pcm:
+        yield samples(pcm)
+
+
+def quietest(samples):
+    """The sample before which to cut: the middle of the quietest half second near the end."""
+    import numpy
+
+    window = media.RATE // 2
+    first = max(len(samples) - CUT_SECONDS * media.RATE, len(samples) // 2)
+    windows = (len(samples) - first) // window
+    if not windows:
+        return len(samples)
+    near = samples[first : first + windows * window].reshape(windows, window)
+    return first + int(numpy.square(near).mean(axis=1).argmin()) * window + window // 2
 
 
 def arguments(wanted):

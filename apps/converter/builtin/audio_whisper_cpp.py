@@ -48,10 +48,10 @@ def program():
     raise Unusable(f"The program {named or NAMES[0]} of whisper.cpp is not installed, or not on the PATH.")
 
 
-def recognise(path, wanted, part):
+def recognise(path, wanted, part, track=0):
     part("Audio processing: Initializing", 0, 0)
     weights, command = model(), program()
-    seconds = write_sound(path, "speech.wav", part("Audio processing: Decoding", 1, 10))
+    seconds = write_sound(media.Sound(path, track), "speech.wav", part("Audio processing: Decoding", 1, 10))
     done = part("Audio processing: Transcribing", 10, 99)
     said = listen([command, *arguments(weights, wanted, "speech.wav", "speech")], done)
     with open("speech.json", encoding="utf-8", errors="replace") as file:
@@ -71,9 +71,8 @@ def recognise(path, wanted, part):
     }
 
 
-def write_sound(path, target, report):
+def write_sound(sound, target, report):
     """Writes the sound as the file that whisper.cpp reads. How long it is, in seconds."""
-    sound = media.Sound(path)
     with wave.open(target, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import math
 import sys
 import traceback
 
 # The exit code for a source that no further attempt will convert.
 BAD_INPUT = 65
+# The exit code for a source that names what cannot be had now, far from this machine.
+FAR_AWAY = 75
 
 
 class BadInput(Exception):
@@ -15,6 +18,10 @@ class BadInput(Exception):
 
 class TryAgain(Exception):
     """The source was not converted this time, and another attempt may. The text says why."""
+
+
+class FarAway(TryAgain):
+    """What the source names elsewhere cannot be had now, and nothing is wrong here. The text says why."""
 
 
 class Unusable(Exception):
@@ -70,6 +77,9 @@ def run(convert, check):
     except BadInput as reason:
         print(reason, file=sys.stderr, flush=True)
         sys.exit(BAD_INPUT)
+    except FarAway as reason:
+        print(reason, file=sys.stderr, flush=True)
+        sys.exit(FAR_AWAY)
     except (TryAgain, Unusable) as reason:
         sys.exit(str(reason))
     except Exception as reason:
@@ -78,7 +88,17 @@ def run(convert, check):
         sys.exit(f"The conversion failed: {reason!r}")
     # Libraries find halves of characters in damaged sources, which UTF-8 does not know.
     with open(arguments.output, "w", encoding="utf-8", errors="replace", newline="") as output:
-        json.dump({"content": content, "metadata": metadata}, output, ensure_ascii=False)
+        document = {"content": content, "metadata": finite(metadata)}
+        json.dump(document, output, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value):
+    """The value with nothing in place of numbers that JSON does not know, such as NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_options(path):

@@ -7,13 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 import recognition
 from converting import BadInput, Steps, run
-from document_office import OLD_OFFICE, archive, refuse_old_office
-from document_pdf import pdf
+from document_office import OLD_OFFICE, archive, facts_of, refuse_old_office
+from document_pdf import facts_of_pdf, pdf
 from tables import table
 
 TEXT_EXTENSIONS = {".txt", ".md", ".markdown", ".text", ".log", ".rst"}
 TABLE_EXTENSIONS = {".csv", ".tsv"}
 HTML_EXTENSIONS = {".html", ".htm", ".xhtml"}
+# What is never text, whatever a file of such a name holds.
+OTHER_EXTENSIONS = {".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".epub"}
 BYTE_ORDER_MARKS = {
     # The longer ones first: UTF-32 begins as UTF-16 does.
     b"\xff\xfe\0\0": "utf-32",
@@ -23,6 +25,12 @@ BYTE_ORDER_MARKS = {
 }
 HEAD = 65536
 MOST_TEXT = 256 << 20
+# A file that was cut off has one character that cannot be decoded, and one with a mark that is no text has many.
+MOST_DAMAGE = 0.01
+# In languages of the Latin alphabet most letters are those of ASCII.
+MOST_ACCENTS = 0.35
+# Signs and currencies stand beside words, not within them; quotation marks and dashes may.
+SIGN_WITHIN_WORD = re.compile("[a-zA-Z][¡-©«¬®-³¶¸¹»-¿×÷€‚ƒ„†‡ˆ‰‹•˜™›][a-zA-Z]")
 # A page becomes a tree of many times its size.
 MOST_HTML = 64 << 20
 # What docling reads better than the usual tools do.
@@ -70,7 +78,9 @@ def kind_of(path):
         head = file.read(HEAD)
     if not head.strip():
         raise BadInput("The source is empty." if not head else "The source holds no text.")
-    if b"%PDF-" in head[:1024]:
+    # Other bytes may precede the mark of a PDF, but a text may also be about it.
+    named_text = extension in TEXT_EXTENSIONS | TABLE_EXTENSIONS | HTML_EXTENSIONS
+    if head.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and not named_text):
         return "pdf"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "archive"
@@ -85,7 +95,13 @@ def kind_of(path):
     if extension in TABLE_EXTENSIONS:
         return "table"
     looks_like_html = re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!doctype html|<html)", head[:1024], re.I)
-    return "html" if looks_like_html and extension not in TEXT_EXTENSIONS else "text"
+    if looks_like_html and extension not in TEXT_EXTENSIONS:
+        return "html"
+    if head.startswith(b"{\\rtf"):
+        raise BadInput("The source is RTF, which is not taken; save it as DOCX.")
+    if extension in OTHER_EXTENSIONS:
+        raise BadInput(f"The source is named {extension} but holds plain text; submit it under a name in .txt.")
+    return "text"
 
 
 def read(path, most):
@@ -98,11 +114,22 @@ def read(path, most):
 
 def text(path, _options, _steps):
     """Text exactly as it is, once it is decoded."""
-    data = read(path, MOST_TEXT)
+    content, encoding = decoded(read(path, MOST_TEXT))
+    return content, {"format": "text", "encoding": encoding, "title": heading(content)}
+
+
+def heading(content):
+    found = re.search(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", content, re.M)
+    return found and found.group(1)
+
+
+def decoded(data):
+    """Text without the mark of its encoding, and the encoding."""
     encoding = encoding_of(data)
-    content = data.decode(encoding)
-    heading = re.search(r"^#[ \t]+(.+?)[ \t]*#*[ \t]*$", content, re.M)
-    return content, {"format": "text", "encoding": encoding, "title": heading and heading.group(1)}
+    content = data.decode(encoding, "replace").removeprefix("\ufeff")
+    if content.count("\ufffd") > 1 + MOST_DAMAGE * len(content):
+        raise BadInput(f"The source is damaged: it begins as text in {encoding.upper()} and is none.")
+    return content, encoding
 
 
 def encoding_of(data):
@@ -113,24 +140,45 @@ def encoding_of(data):
         data.decode("utf-8")
         return "utf-8"
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
+        return guessed(data)
 
-        guesses = from_bytes(data)
-        if not guesses:
-            raise BadInput("The source is not text in any encoding that could be recognised.") from None
-        best = guesses.best()
-        # A short text fits many encodings equally well, and this one is by far the most frequent.
-        common = next((guess for guess in guesses if guess.encoding == "cp1252"), best)
-        return common.encoding if common.chaos <= best.chaos else best.encoding
+
+def guessed(data):
+    """The encoding of text that is not in UTF-8: that of Windows in the West, unless another is clearly better."""
+    from charset_normalizer import from_bytes
+
+    guesses = from_bytes(data)
+    best = guesses.best()
+    if not looks_western(data):
+        if not best:
+            raise BadInput("The source is not text in any encoding that could be recognised.")
+        return best.encoding
+    # A short text fits many encodings equally well, and only one in which a language is recognised is better.
+    if not best or not best.coherence:
+        return "cp1252"
+    western = next((guess for guess in guesses if guess.encoding == "cp1252"), None)
+    if western and best.chaos >= western.chaos and best.coherence <= western.coherence:
+        return "cp1252"
+    return best.encoding
+
+
+def looks_western(data):
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    letters = [letter for letter in text[:HEAD] if letter.isalpha()]
+    accents = sum(not letter.isascii() for letter in letters)
+    # Two more, for a text may be a single word.
+    return accents <= 2 + MOST_ACCENTS * len(letters) and not SIGN_WITHIN_WORD.search(text[:HEAD])
 
 
 def separated(path, _options, _steps):
     """A table whose separator is found out: commas, semicolons, tabs or bars."""
     import csv
 
-    data = read(path, MOST_TEXT)
-    encoding = encoding_of(data)
-    lines = data.decode(encoding).removeprefix("\ufeff").splitlines(keepends=True)
+    content, encoding = decoded(read(path, MOST_TEXT))
+    lines = content.splitlines(keepends=True)
     csv.field_size_limit(MOST_TEXT)
     try:
         dialect = csv.Sniffer().sniff("".join(lines[:50])[:HEAD], ",;\t|")
@@ -199,20 +247,24 @@ def has_docling():
 def by_docling(path, kind, steps):
     """Layout, tables and scans by docling's models, which must be on this machine: it has no network here."""
     from docling.document_converter import DocumentConverter
+    from docling.exceptions import ConversionError
 
+    facts = {}
     if kind == "archive":
-        from archives import open_checked
-
-        opened, kind = open_checked(path)
-        opened.close()
+        kind, facts = facts_of(path)
         if kind == "epub":
             return None, {}
+    elif kind == "pdf":
+        facts = facts_of_pdf(path)
     steps.part("Document processing: Converting by docling", 5, 99)
-    document = DocumentConverter().convert(path).document
-    metadata = {"format": kind, "title": getattr(document, "name", None), "tool": f"docling {version('docling')}"}
-    if kind == "pdf":
-        metadata["pages"] = document.num_pages()
-    return document.export_to_markdown(), metadata
+    try:
+        document = DocumentConverter().convert(path).document
+    except ConversionError as reason:
+        raise BadInput(f"The {kind.upper()} is damaged or protected, and docling cannot read it: {reason}") from None
+    content = document.export_to_markdown()
+    # What docling calls the name of a document is that of the file, which is a temporary one.
+    facts["title"] = facts.get("title") or heading(content)
+    return content, {"format": kind, **facts, "tool": f"docling {version('docling')}"}
 
 
 READERS = {

@@ -18,6 +18,20 @@ TEXT, SCAN, EMPTY = "text", "scan", "empty"
 
 
 def pdf(path, options, steps):
+    with opened_pdf(path) as document:
+        said = facts(document)
+        content, more = Pages(document, options, steps).read()
+    if not content:
+        raise BadInput(f"The PDF's pages ({said['pages']}) hold no text, and none was recognised in their pictures.")
+    return content, {"format": "pdf", **said, **more}
+
+
+def facts_of_pdf(path):
+    with opened_pdf(path) as document:
+        return facts(document)
+
+
+def opened_pdf(path):
     import pypdfium2
 
     try:
@@ -26,18 +40,15 @@ def pdf(path, options, steps):
         if reason.err_code == PASSWORD_WANTED:
             raise BadInput("The PDF is protected by a password; remove the protection and submit it again.") from None
         raise BadInput(f"The PDF is damaged and cannot be read: {reason}") from None
-    try:
-        pages = len(document)
-        if not pages:
-            raise BadInput("The PDF is damaged and cannot be read: it has no pages.")
-        said = document.get_metadata_dict(skip_empty=True)
-        content, facts = Pages(document, options, steps).read()
-    finally:
+    if not len(document):
         document.close()
-    if not content:
-        raise BadInput(f"The PDF's pages ({pages}) hold no text, and none was recognised in their pictures.")
-    metadata = {"format": "pdf", "pages": pages, "title": said.get("Title"), "author": said.get("Author"), **facts}
-    return content, metadata
+        raise BadInput("The PDF is damaged and cannot be read: it has no pages.")
+    return document
+
+
+def facts(document):
+    said = document.get_metadata_dict(skip_empty=True)
+    return {"pages": len(document), "title": said.get("Title"), "author": said.get("Author")}
 
 
 class Pages:

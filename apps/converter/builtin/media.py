@@ -22,6 +22,14 @@ FORMATS = (
 )
 PROTOCOLS = "file,pipe"
 UNKNOWN = "unknown"
+# Languages as containers have them whose two letters do not begin the three.
+LANGUAGES = {
+    "ger": "de", "spa": "es", "chi": "zh", "zho": "zh", "por": "pt", "jpn": "ja", "pol": "pl", "dut": "nl", "nld": "nl",
+    "swe": "sv", "tur": "tr", "ukr": "uk", "cze": "cs", "ces": "cs", "gre": "el", "dan": "da", "bul": "bg", "est": "et",
+    "ind": "id", "ice": "is", "isl": "is", "gle": "ga", "slv": "sl", "slo": "sk", "slk": "sk", "rum": "ro", "per": "fa",
+    "mac": "mk", "mkd": "mk", "baq": "eu", "wel": "cy", "bos": "bs", "mal": "ml", "mar": "mr", "kaz": "kk", "may": "ms",
+    "msa": "ms", "alb": "sq", "arm": "hy", "geo": "ka", "bur": "my", "und": "",
+}  # fmt: skip
 # Of a tag's text more is no title.
 LONGEST_TAG = 500
 
@@ -33,15 +41,34 @@ def versions():
 
 
 @dataclass
+class Track:
+    """An audio stream: its place among those, its language as options name it, and what is known of it."""
+
+    index: int
+    language: str
+    default: bool
+    known: dict
+
+
+@dataclass
 class Facts:
-    """What a file's headers say of it. Times are in seconds."""
+    """What a file's headers say of it. Times are in seconds. `sound` is that of one of the tracks."""
 
     duration: float | None = None
     format: str = ""
     tags: dict = field(default_factory=dict)
+    tracks: list = field(default_factory=list)
     sound: dict = field(default_factory=dict)
     picture: dict = field(default_factory=dict)
     chapters: list = field(default_factory=list)
+
+    def preferred(self, language):
+        """The tracks, the first to be tried first: of the language that is wanted, or else what players play."""
+
+        def order(one):
+            return not language or one.language != language, not one.default, one.index
+
+        return sorted(self.tracks, key=order)
 
     def metadata(self):
         """All of it, as a result's metadata says it."""
@@ -62,8 +89,8 @@ def look(path):
         for stream in container.streams:
             # Where the container has no tags, as in Ogg, the stream has them.
             facts.tags = {**(cleaned(stream.metadata) if stream.type == "audio" else {}), **facts.tags}
-        if container.streams.audio:
-            facts.sound = sound(container.streams.audio[0])
+        facts.tracks = [track(*one) for one in enumerate(container.streams.audio)]
+        facts.sound = next((one.known for one in facts.preferred(None)), {})
         if moving := pictures(container):
             facts.picture = picture(moving)
     if not (facts.sound or facts.picture):
@@ -87,6 +114,12 @@ def pictures(container):
     """The stream of moving pictures; a cover image is none."""
     cover = av.stream.Disposition.attached_pic
     return next((one for one in container.streams.video if not one.disposition & cover), None)
+
+
+def track(index, stream):
+    language = (stream.metadata.get("language") or "").lower()
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    return Track(index, LANGUAGES.get(language, language[:2]), default, sound(stream))
 
 
 def sound(stream):
@@ -145,15 +178,15 @@ def keyframes(path, report):
 
 
 class Sound:
-    """The source's first audio stream as 16-bit samples at 16 kHz in one channel."""
+    """One of the source's audio streams as 16-bit samples at 16 kHz in one channel."""
 
-    def __init__(self, path):
+    def __init__(self, path, track=0):
         command = [
             imageio_ffmpeg.get_ffmpeg_exe(),
             "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info",
             "-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS,
             "-i", "file:" + os.path.abspath(path),
-            "-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1",
+            "-map", f"0:a:{track}", "-vn", "-sn", "-dn", "-map_metadata", "-1",
             "-ac", "1", "-ar", str(RATE), "-f", "s16le", "pipe:1",
         ]  # fmt: skip
         self.process = subprocess.Popen(
@@ -200,5 +233,7 @@ class Sound:
         said = " ".join(self.last_lines)
         if code < 0:
             raise RuntimeError(f"ffmpeg was ended by signal {-code}: {said}")
-        if code or not self.read:
+        if not (code or self.read):
+            raise BadInput("The source holds no sound: its audio stream is empty.")
+        if code:
             raise BadInput(f"ffmpeg cannot decode the source as sound: {said}")

@@ -13,6 +13,11 @@ MOST_PIXELS = 25_000_000
 # RapidOCR shrinks a picture to 2000 pixels on its longer side. A long one, such as a screenshot of a whole page, is
 # cut into bands first, or its letters would vanish.
 LONGEST_SIDE = 2000
+# RapidOCR enlarges a picture until its shorter side has 736 pixels, which makes a thin one enormous. The thinnest are
+# lines without letters, and others are put on a canvas that is not as long.
+LEAST_SIDE = 8
+MOST_LONG = 100
+CANVAS_LONG = 4
 INSTALL = "Install tesseract, or the package rapidocr for the interpreter that the setting `python` names."
 
 # What tesseract calls the languages that others call by two letters, where it is not the same for all of them.
@@ -79,8 +84,10 @@ class Tesseract:
         self.name = f"tesseract {tesseract_version()}"
 
     def text(self, picture):
-        png = io.BytesIO()
-        readable(picture).save(png, "PNG", compress_level=1)
+        picture, png = readable(picture), io.BytesIO()
+        if holds_no_letters(picture):
+            return ""
+        picture.save(png, "PNG", compress_level=1)
         command = ["tesseract", "stdin", "stdout", "-l", self.language]
         done = subprocess.run(command, input=png.getvalue(), capture_output=True)
         if done.returncode:
@@ -97,7 +104,10 @@ class RapidOcr:
         self.name = f"rapidocr {version('rapidocr')}"
 
     def text(self, picture):
-        found = [self.engine(band) for band in bands(readable(picture))]
+        picture = readable(picture)
+        if holds_no_letters(picture):
+            return ""
+        found = [self.engine(on_canvas(band)) for band in bands(picture)]
         return tidy("\n\n".join(one.to_markdown() for one in found if len(one)))
 
 
@@ -115,6 +125,26 @@ def readable(picture):
         scale = (MOST_PIXELS / pixels) ** 0.5
         picture = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
     return picture
+
+
+def holds_no_letters(picture):
+    shorter, longer = sorted(picture.size)
+    return shorter < LEAST_SIDE or longer > MOST_LONG * shorter
+
+
+def on_canvas(picture):
+    """The picture with white beside or below it where it is thin."""
+    if max(picture.size) <= CANVAS_LONG * min(picture.size):
+        return picture
+    from PIL import Image
+
+    picture = picture.copy()
+    # RapidOCR would do so itself, after the canvas had been made much larger.
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    least = max(picture.size) // CANVAS_LONG
+    canvas = Image.new("RGB", (max(picture.width, least), max(picture.height, least)), "white")
+    canvas.paste(picture)
+    return canvas
 
 
 def bands(picture):

@@ -1,12 +1,13 @@
 """Speech to a transcript, by a recogniser that is a module of its own.
 
 A recogniser has `check()`, which says its version or raises `Unusable`, and
-`recognise(path, wanted, part) -> (segments, metadata)`, where `part(message, first, last)` begins a part of the work,
-in per cent of it, and returns what is told the share of it that is done.
+`recognise(path, wanted, part, track=0) -> (segments, metadata)`, where `part(message, first, last)` begins a part of
+the work, in per cent of it, and returns what is told the share of it that is done.
 
 Options of a job that are honoured:
 
-- `language`: a code such as `en`, `de-AT`; `auto` or nothing leaves it to the recogniser.
+- `language`: a code such as `en`, `de-AT`; `auto` or nothing leaves it to the recogniser. Of several audio tracks that
+  of the language is taken, or else the default one, and the next where nobody speaks in it.
 - `include_timestamps`: whether each line begins with its time; true unless said otherwise.
 - `model`, also `model_size` or `audio_model_size`: a Whisper model by its name, such as `large-v3`. It is used when it
   is on this machine; otherwise the machine's own is. The metadata says which it was.
@@ -90,14 +91,24 @@ def usable():
     raise Unusable("No recogniser of speech is usable here. " + " ".join(reasons))
 
 
+def heard(recogniser, path, wanted, part, facts):
+    """What is said in the first track, in the order of preference, in which anything is."""
+    for track in facts.preferred(wanted.language):
+        segments, known = recogniser.recognise(path, wanted, part, track.index)
+        if segments:
+            break
+    facts.sound = track.known
+    return segments, {**known, "audio_track": track.index + 1} if len(facts.tracks) > 1 else known
+
+
 def convert(recogniser, path, options):
     """A recording as a document and its metadata."""
     wanted = Wanted.of(options)
     facts = media.look(path)
     if not facts.sound:
         raise BadInput("The source has no sound.")
-    segments, heard = recogniser.recognise(path, wanted, Steps().part)
-    metadata = {**facts.metadata(), **heard}
+    segments, known = heard(recogniser, path, wanted, Steps().part, facts)
+    metadata = {**facts.metadata(), **known}
     if not segments:
         raise BadInput(f"No speech was recognised in {metadata.get('duration_seconds', 0):.1f} s of sound.")
     title = facts.tags.get("title", "Transcript")

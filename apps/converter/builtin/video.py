@@ -36,9 +36,9 @@ def convert(path, options):
     segments = []
     if facts.sound:
         recogniser, _ = speech.usable()
-        segments, heard = recogniser.recognise(path, wanted, within(steps, 10, 99))
+        segments, heard = speech.heard(recogniser, path, wanted, within(steps, 10, 99), facts)
         # What was decoded of the sound may be shorter than the pictures are.
-        metadata = {**heard, **metadata}
+        metadata = {**heard, **metadata, **facts.sound}
     metadata["has_speech"] = bool(segments)
     title = facts.tags.get("title") or ("Transcript" if segments else "Video")
     content = transcript.markdown(title, segments, facts.chapters, wanted.timestamps)

@@ -1,15 +1,17 @@
 """Web pages to Markdown: the main content with its links, by trafilatura. The source is a file that holds a URL."""
 
+import codecs
+import contextlib
 import os
 import re
-import time
+import signal
 import urllib.request
 from importlib.metadata import version
 from urllib.parse import urlsplit, urlunsplit
 
 import document
 import image
-from converting import BadInput, Steps, TryAgain, run
+from converting import BadInput, FarAway, Steps, TryAgain, run
 
 MOST_REDIRECTS = 10
 MOST_BYTES = 100 << 20
@@ -17,6 +19,8 @@ CONNECT_SECONDS, SILENCE_SECONDS, MOST_SECONDS = 20, 60, 300
 PIECE = 1 << 16
 AGENT = "Mozilla/5.0 (compatible; remote-converter)"
 ACCEPTED = "text/html,application/xhtml+xml,application/pdf;q=0.9,text/*;q=0.8,image/*;q=0.5,*/*;q=0.3"
+# What is unpacked here. More is not asked for, and sent unasked it would pass for text.
+PACKINGS = ("gzip", "deflate")
 # An answer that may be another one in a while.
 PASSING = (408, 425, 429)
 LEAST_WORDS = 15
@@ -33,6 +37,9 @@ DOCUMENTS = {
     "text/markdown": ".md",
     "text/csv": ".csv",
 }
+# What bytes begin with that are no page, whatever their sender calls them.
+ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", document.OLD_OFFICE)
+IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 def main():
@@ -74,17 +81,37 @@ def without_login(url):
 
 
 def converted(answer, options, steps):
+    if answer.data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"%PDF-"):
+        return document.convert(stored(answer, ".pdf"), options, steps)
+    if answer.data.startswith(ARCHIVES):
+        return document.convert(stored(answer, ""), options, steps)
+    if answer.data.startswith(IMAGES):
+        return image.convert(stored(answer, ""), options, steps)
     if answer.kind in PAGES or (not answer.kind and answer.data.lstrip()[:1] == b"<"):
         return page(answer, steps)
     if answer.kind.startswith("image/") and answer.kind != "image/svg+xml":
         return image.convert(stored(answer, ""), options, steps)
     ending = DOCUMENTS.get(answer.kind)
-    if ending is None and answer.data.startswith(b"%PDF-"):
-        ending = ".pdf"
     if ending:
-        return document.convert(stored(answer, ending), options, steps)
+        encoding = answer.kind.startswith("text/") and as_utf8(answer)
+        content, metadata = document.convert(stored(answer, ending), options, steps)
+        return content, {**metadata, "encoding": encoding} if encoding else metadata
     found = answer.kind or "something of no known type"
     raise BadInput(f"The URL leads to {found}, which is neither a page nor a document nor an image.")
+
+
+def as_utf8(answer):
+    """Turns text into UTF-8 by the encoding that its sender names, which is returned, if that is what it is in."""
+    if answer.data.startswith((codecs.BOM_UTF8, *document.BYTE_ORDER_MARKS)):
+        return None
+    try:
+        name = codecs.lookup(answer.charset or "").name
+        # Senders that say Latin-1 mean the larger set of Windows.
+        name = {"iso8859-1": "cp1252", "ascii": "cp1252"}.get(name, name)
+        answer.data = answer.data.decode(name).encode("utf-8")
+    except (LookupError, ValueError):
+        return None
+    return name
 
 
 def stored(answer, ending):
@@ -113,10 +140,12 @@ def fetch(url, steps):
     session.proxies = {scheme: proxies[scheme] for scheme in ("http", "https") if scheme in proxies}
     session.verify = os.environ.get("SSL_CERT_FILE") or True
     session.max_redirects = MOST_REDIRECTS
-    session.headers.update({"User-Agent": AGENT, "Accept": ACCEPTED})
+    session.headers.update({"User-Agent": AGENT, "Accept": ACCEPTED, "Accept-Encoding": ", ".join(PACKINGS)})
+    timeouts = (CONNECT_SECONDS, SILENCE_SECONDS)
     try:
-        with session.get(url, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)) as response:
+        with deadline(MOST_SECONDS), session.get(url, stream=True, timeout=timeouts) as response:
             check_status(response)
+            check_packing(response)
             kind, charset = content_type(response.headers.get("Content-Type", ""))
             return Answer(response.url, kind, charset, body(response, steps))
     except requests.TooManyRedirects:
@@ -125,8 +154,35 @@ def fetch(url, steps):
         raise BadInput(f"The URL, or one that it redirects to, cannot be fetched: {reason}") from None
     except wrong.ProxyError as reason:
         raise refused_or_unreachable(url, reason) from None
+    except wrong.ContentDecodingError as reason:
+        raise BadInput(f"What {host(url)} sent cannot be unpacked: {inner(reason)}.") from None
+    except wrong.ChunkedEncodingError as reason:
+        raise FarAway(f"{host(url)} broke off while it sent the page: {inner(reason)}.") from None
     except requests.RequestException as reason:
-        raise TryAgain(f"{host(url)} cannot be reached: {inner(reason)}.") from None
+        raise FarAway(f"{host(url)} cannot be reached: {inner(reason)}.") from None
+
+
+@contextlib.contextmanager
+def deadline(seconds):
+    """Ends what is within after so long, wherever it waits: the timeouts of requests begin anew with each byte."""
+
+    def too_long(*_):
+        raise FarAway(f"The page was not there within {seconds} s.")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check_packing(response):
+    named = re.split(r"[,\s]+", response.headers.get("Content-Encoding", "").strip().lower())
+    other = [name for name in named if name not in ("", "identity", "x-gzip", *PACKINGS)]
+    if other:
+        raise BadInput(f"{host(response.url)} sent the page packed as {other[0]}, for which it was not asked.")
 
 
 def check_status(response):
@@ -134,13 +190,13 @@ def check_status(response):
     if 200 <= status < 300:
         return
     # The proxy's own answers begin so; they say why better than their number does.
-    start = next(response.iter_content(PIECE), b"").decode("utf-8", "replace")
+    start = next(response.iter_content(1024), b"").decode("utf-8", "replace")
     if start.startswith(PROXY_SAYS):
         message = start.removeprefix(PROXY_SAYS).strip()
     else:
         message = f"{without_login(response.url)} answered {status} {response.reason or ''}".strip() + "."
     if status >= 500 or status in PASSING:
-        raise TryAgain(message)
+        raise FarAway(message)
     raise BadInput(message)
 
 
@@ -149,7 +205,9 @@ def refused_or_unreachable(url, reason):
     said = re.search(r"Tunnel connection failed: (\d{3}) [^:']*(?:: ([^'\"]*))?", str(reason))
     if said and said.group(1) == "403":
         return BadInput(said.group(2) or f"{host(url)} is not at an address that this converter may reach.")
-    return TryAgain(said and said.group(2) or f"{host(url)} cannot be reached: {inner(reason)}.")
+    # Without an answer it is the proxy itself that is not there, and that is on this machine.
+    kind = FarAway if said else TryAgain
+    return kind(said and said.group(2) or f"{host(url)} cannot be reached: {inner(reason)}.")
 
 
 def host(url):
@@ -163,7 +221,8 @@ def inner(reason):
         if not within:
             break
         reason = within[0]
-    text = str(reason.args[-1] if reason.args else reason)
+    texts = [one for one in reason.args if isinstance(one, str)]
+    text = texts[-1] if texts else str(reason)
     return re.sub(r"^<[^>]*>: ", "", text).rstrip(".")[:300] or type(reason).__name__
 
 
@@ -172,7 +231,7 @@ def content_type(header):
 
     message = email.message.Message()
     message["Content-Type"] = header or "application/octet-stream"
-    return (message.get_content_type() if header else ""), message.get_param("charset")
+    return (message.get_content_type() if header else ""), message.get_content_charset()
 
 
 def body(response, steps):
@@ -180,14 +239,12 @@ def body(response, steps):
     report = steps.part("Web processing: Fetching", 5, 40)
     announced = response.headers.get("Content-Length", "")
     total = int(announced) if announced.isdigit() else 0
-    pieces, size, ends = [], 0, time.monotonic() + MOST_SECONDS
+    pieces, size = [], 0
     for piece in response.iter_content(PIECE):
         pieces.append(piece)
         size += len(piece)
         if size > MOST_BYTES:
             raise BadInput(f"The page has more than {MOST_BYTES} bytes, the most that are taken.")
-        if time.monotonic() > ends:
-            raise TryAgain(f"The page was not there within {MOST_SECONDS} s.")
         report(size / total if total else 0)
     return b"".join(pieces)
 
@@ -208,8 +265,9 @@ def page(answer, steps):
         include_formatting=True, include_comments=False,
     )  # fmt: skip
     tool = f"trafilatura {version('trafilatura')}"
-    # Neither an index page nor a form has an article, so nothing or next to nothing is found: the whole body is better.
-    if len(re.findall(r"\w+", content or "")) < LEAST_WORDS:
+    # Neither an index page nor a form has an article, so next to nothing is found, or a list that has lost its links:
+    # the whole body is better.
+    if words(content or "") < LEAST_WORDS or ("](" not in content and mostly_links(tree)):
         whole = body_as_markdown(tree)
         if len(whole) > len(content or ""):
             content, tool = whole, f"markitdown {version('markitdown')}"
@@ -231,6 +289,18 @@ def parsed(text, url):
         return None
     tree.make_links_absolute(url, resolve_base_href=True, handle_failures="ignore")
     return tree
+
+
+def words(text):
+    return len(re.findall(r"\w+", text))
+
+
+def mostly_links(tree):
+    """Whether most of what stands in the page is links, menus and the like apart, which articles have too."""
+    others = "script style noscript nav header footer aside".split()
+    path = "//body//text()" + "".join(f"[not(ancestor::{name})]" for name in others)
+    linked = sum(words(text) for text in tree.xpath(path + "[ancestor::a[@href]]"))
+    return linked * 2 > sum(words(text) for text in tree.xpath(path))
 
 
 def body_as_markdown(tree):

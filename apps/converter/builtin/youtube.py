@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import speech
 import subtitles
 import transcript
-from converting import BadInput, Steps, TryAgain, run
+from converting import BadInput, FarAway, Steps, TryAgain, run
 from speech import option
 from video import within
 
@@ -42,6 +42,14 @@ LASTING = re.compile(
     r"Unsupported URL|is not a valid URL|Video unavailable|not available|Private video|has been removed|"
     r"been terminated|members-only|copyright|confirm your age|DRM protected|HTTP Error 4(04|10)|No video formats|"
     r"Requested format is not|has not made this video|setting .(networks|youtube_hosts)",
+    re.I,
+)
+
+# What it says of hosts that are not there, or cannot serve, at the moment. A proxy that is not there is not of them.
+PASSING = re.compile(
+    r"HTTP Error (5\d\d|408|425|429)|Tunnel connection failed: 5\d\d|Connection (refused|reset|aborted)|timed out|"
+    r"Name or service not known|name resolution|No address associated|unreachable|CERTIFICATE_VERIFY_FAILED|"
+    r"certificate verify failed|Remote end closed|IncompleteRead|EOF occurred",
     re.I,
 )
 
@@ -90,7 +98,7 @@ def read_url(path):
 
 def command(*arguments):
     """yt-dlp, without anything that a file on this machine or a page could add to it: it downloads, and no more."""
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("ALL_PROXY")
+    # The proxy is left to the environment: its token would be seen among the arguments.
     return [
         sys.executable, "-P", "-m", "yt_dlp",
         "--ignore-config", "--no-plugin-dirs", "--no-exec", "--no-cookies", "--no-cookies-from-browser",
@@ -99,7 +107,6 @@ def command(*arguments):
         "--socket-timeout", "30", "--retries", "5", "--extractor-retries", "2",
         # Its ffmpeg would open whatever a playlist names. It is left nothing to do, and not found.
         "--fixup", "never", "--downloader", "native", "--ffmpeg-location", os.devnull,
-        *(["--proxy", proxy] if proxy else []),
         *arguments,
     ]  # fmt: skip
 
@@ -133,7 +140,13 @@ def failure(said, code):
     text = " ".join(errors) or f"it ended with {code} and said nothing"
     if code < 0:
         return TryAgain(f"yt-dlp was ended by signal {-code}: {text}")
-    return (BadInput if LASTING.search(text) else TryAgain)(f"yt-dlp cannot get the video: {text}")
+    if LASTING.search(text):
+        kind = BadInput
+    elif PASSING.search(text) and not re.search(r"Unable to connect to proxy|407 Proxy", text, re.I):
+        kind = FarAway
+    else:
+        kind = TryAgain
+    return kind(f"yt-dlp cannot get the video: {text}")
 
 
 def look(url):

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or stopped as asked; 1 a fault of this machine; 2 the settings, the flags or the converters are \
-wrong; 3 the server does not answer or its certificate is not trusted (--test-connection), or no converter runs \
+wrong; 3 the server does not answer (--test-connection), its certificate is not trusted, or no converter runs \
 (status); 4 the server refuses the API key; 5 what answers is no remote-jobs server, or one of another version.";
 
 /// Converts jobs of a remote-jobs server on this machine.

@@ -23,6 +23,7 @@ const FILES: &[(&str, &str)] = carried![
     "converting.py",
     "document.py",
     "document.yaml",
+    "document_converters.py",
     "document_office.py",
     "document_pdf.py",
     "image.py",

@@ -72,6 +72,21 @@ fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
 
+/// Asks a server for its version at the start, which is to end here only where waiting does not help: a server that is
+/// not there, or not well, may be later.
+///
+/// # Errors
+/// [`Connection::Other`], or [`Connection::NoAnswer`] for a certificate that is not trusted.
+pub async fn check(client: &Client) -> Result<(), Connection> {
+    match client.health().await {
+        Ok(health) => check_version(client, &health.version).map_err(Connection::Other),
+        Err(error) => match no_health(client, error) {
+            Connection::NoAnswer(error) if !matches!(error, Error::Untrusted { .. }) => Ok(()),
+            useless => Err(useless),
+        },
+    }
+}
+
 /// A program without `/health` may still be one that people take for a remote-jobs server: the original had none.
 fn no_health(client: &Client, error: Error) -> Connection {
     let server = client.base();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     contain::Walls,
-    descriptions::{BAD_INPUT, Description, Format, Origin, Places},
+    descriptions::{BAD_INPUT, Description, FAR_END, Format, Origin, Places},
     limits::Exceeded,
     process::{self, Ended, Finished, Task, TaskResult},
 };
@@ -59,6 +59,9 @@ pub enum ConvertError {
     /// This machine cannot do it now, whatever the source.
     #[error("{0}")]
     Unable(String),
+    /// What the source names far from here cannot be had now, which says nothing about this machine.
+    #[error("{0}")]
+    Elsewhere(String),
     /// It failed.
     #[error("{message}")]
     Failed {
@@ -85,7 +88,7 @@ impl ConvertError {
 ///
 /// # Errors
 /// [`ConvertError::Stopped`] when `stop` was cancelled, [`ConvertError::Unable`] when the work folder cannot be written
-/// or nothing can be started, [`ConvertError::Failed`] when nothing came out.
+/// or nothing can be started, [`ConvertError::Failed`] or [`ConvertError::Elsewhere`] when nothing came out.
 pub async fn convert(
     description: &Description,
     source: Source<'_>,
@@ -136,6 +139,9 @@ fn succeeded(description: &Description, task: &Task, finished: &Finished) -> Res
         Ended::Exited(BAD_INPUT) => {
             Err(ConvertError::lasting(told(format!("The converter `{name}` cannot convert this source"))))
         }
+        Ended::Exited(FAR_END) => Err(ConvertError::Elsewhere(told(format!(
+            "The converter `{name}` cannot get what the source names"
+        )))),
         Ended::Exited(code) => {
             Err(ConvertError::passing(told(format!("The converter `{name}` failed with exit code {code}"))))
         }
@@ -154,9 +160,11 @@ fn context(task: &Task, finished: &Finished) -> String {
     let refused = task.way.iter().flat_map(|way| way.refused()).map(|text| format!(" {text}"));
     let mut context: String = refused.collect();
     let log = finished.log_end(MOST_TAIL.saturating_sub(context.len()));
-    if !log.is_empty() {
+    // How far it was is told by the progress that was reported.
+    let said: Vec<&str> = log.lines().filter(|line| progress::parse_line(line).is_none()).collect();
+    if !said.is_empty() {
         context.push_str(" Its log ends:\n");
-        context.push_str(&log);
+        context.push_str(&said.join("\n"));
     }
     context
 }
@@ -293,6 +301,9 @@ mod tests {
     async fn failures_say_why_and_whether_to_try_again() {
         let (message, retryable) = failure("echo it is a scan >&2; exit 65", JSON_FILE).await;
         assert!(message.contains("it is a scan") && !retryable, "{message}");
+        let (result, _) = converted("echo '[7%] Looking'; echo no such host >&2; exit 75", JSON_FILE).await;
+        let Err(ConvertError::Elsewhere(message)) = result else { panic!("{result:?}") };
+        assert!(message.ends_with("Its log ends:\nno such host"), "{message}");
         let (message, retryable) = failure("seq 100000; exit 3", JSON_FILE).await;
         assert!(message.contains("exit code 3") && message.ends_with("100000") && retryable, "{message}");
         assert!(message.len() < 2000);

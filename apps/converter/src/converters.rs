@@ -41,6 +41,15 @@ pub struct Converters {
 pub struct NoConverter {
     content_type: ContentType,
     tried: String,
+    may_pass: bool,
+}
+
+impl NoConverter {
+    /// Whether another try may find what this one did not: none of those that could have been one said what it lacks.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
 }
 
 impl Converters {
@@ -59,7 +68,9 @@ impl Converters {
         let needed = descriptions.into_iter().filter(needed).collect();
         let mut all = Self { usable: Vec::new(), python, walls };
         let mut unusable = Vec::new();
-        for Finding { description, outcome } in examine(needed, &all.python, folders, &all.walls).await {
+        for Finding { description, outcome, may_pass } in
+            examine(needed, &all.python, folders, &all.walls).await
+        {
             match outcome {
                 Ok(said) => {
                     tracing::info!(converter = description.name, %said, "a converter is usable");
@@ -67,7 +78,7 @@ impl Converters {
                 }
                 Err(reason) => {
                     tracing::warn!(converter = description.name, reason, "a converter is not usable");
-                    unusable.push((description, reason));
+                    unusable.push((description, reason, may_pass));
                 }
             }
         }
@@ -78,17 +89,21 @@ impl Converters {
     fn must_take(
         &self,
         content_type: &ContentType,
-        unusable: &[(Description, String)],
+        unusable: &[(Description, String, bool)],
     ) -> Result<(), NoConverter> {
         if self.usable.iter().any(|one| one.content_types.contains(content_type)) {
             return Ok(());
         }
-        let tried = unusable.iter().filter(|(one, _)| one.content_types.contains(content_type));
-        let tried = tried.map(|(one, reason)| {
-            let install = one.install.as_deref().unwrap_or_default();
-            format!(" `{}` is not usable: {reason} {install}", one.name)
-        });
-        Err(NoConverter { content_type: content_type.clone(), tried: tried.collect() })
+        let mut error =
+            NoConverter { content_type: content_type.clone(), tried: String::new(), may_pass: false };
+        for (one, reason, may_pass) in unusable {
+            if one.content_types.contains(content_type) {
+                let install = one.install.as_deref().unwrap_or_default();
+                error.tried += &format!(" `{}` is not usable: {reason} {install}", one.name);
+                error.may_pass |= may_pass;
+            }
+        }
+        Err(error)
     }
 
     /// The first converter that takes a source of this type and name.
@@ -105,6 +120,20 @@ pub struct Finding {
     pub description: Description,
     /// What its `requires` says when it is usable, such as versions; or why it is not.
     pub outcome: Result<String, String>,
+    /// Whether it may be usable after all, because its `requires` did not get to say what it lacks.
+    pub may_pass: bool,
+}
+
+/// Why a description is not usable, and whether that may pass.
+struct Unusable {
+    reason: String,
+    may_pass: bool,
+}
+
+impl Unusable {
+    fn passing(reason: String) -> Self {
+        Self { reason, may_pass: true }
+    }
 }
 
 /// Finds out which of the descriptions are usable, all at the same time. The order stays.
@@ -120,9 +149,10 @@ pub async fn examine(
         tokio::spawn(async move {
             let outcome = match work {
                 Ok(work) => try_out(&description, &work, &python, &walls).await,
-                Err(error) => Err(format!("A work folder cannot be created: {error}.")),
+                Err(error) => Err(Unusable::passing(format!("A work folder cannot be created: {error}."))),
             };
-            Finding { description, outcome }
+            let may_pass = outcome.as_ref().is_err_and(|unusable| unusable.may_pass);
+            Finding { description, outcome: outcome.map_err(|unusable| unusable.reason), may_pass }
         })
     });
     let mut findings = Vec::new();
@@ -139,26 +169,27 @@ async fn try_out(
     work: &WorkFolder,
     python: &Path,
     walls: &Walls,
-) -> Result<String, String> {
+) -> Result<String, Unusable> {
+    let not_started = |error| Unusable::passing(format!("Its `requires` cannot be started: {error}."));
     let Some(words) = description.check_line(work.path(), python) else { return Ok(String::new()) };
     let result = TaskResult::File(work.path().join("none"), 0);
     let readable = vec![description.here.clone()];
     let task = Task::of(description, words, work.path(), readable, walls, result).await;
-    let task = task.map_err(|error| format!("Its `requires` cannot be started: {error}."))?;
-    let task = task.until(Instant::now() + CHECK);
+    let task = task.map_err(not_started)?.until(Instant::now() + CHECK);
     let finished = process::run(&task, &CancellationToken::new(), &mut |_| {}).await;
-    let finished = finished.map_err(|error| format!("Its `requires` cannot be started: {error}."))?;
+    let finished = finished.map_err(not_started)?;
     let said = finished.log_end(300);
     match finished.ended {
         Ended::Exited(0) => Ok(said),
         Ended::Over(Exceeded::JobTime) => {
-            Err(format!("Its `requires` did not end within {} s.", CHECK.as_secs()))
+            Err(Unusable::passing(format!("Its `requires` did not end within {} s.", CHECK.as_secs())))
         }
-        Ended::Over(exceeded) => Err(format!("Its `requires` {exceeded}.")),
+        Ended::Over(exceeded) => Err(Unusable::passing(format!("Its `requires` {exceeded}."))),
         Ended::Exited(_) | Ended::Signalled(_) | Ended::Stopped => {
             // What it was is said last, after the lines that say where.
             let last = said.lines().last().unwrap_or_default().trim_end_matches('.');
-            Err(format!("Its `requires` failed: {last}."))
+            let may_pass = !matches!(finished.ended, Ended::Exited(_));
+            Err(Unusable { reason: format!("Its `requires` failed: {last}."), may_pass })
         }
     }
 }
@@ -180,7 +211,7 @@ mod tests {
         let folders = Folders::open(parent.path()).unwrap();
         let checked =
             Converters::check(descriptions, &[wanted], "python3".into(), &folders, Walls::default()).await;
-        checked.map_err(|error| error.to_string())
+        checked.map_err(|error| format!("{error} (may pass: {})", error.may_pass()))
     }
 
     #[tokio::test]
@@ -206,5 +237,18 @@ mod tests {
             description("b", "requires: [sh, -c, 'echo lacks a module; exit 1']\ninstall: pip install it.");
         let text = check(vec![broken], ContentType::Audio).await.unwrap_err();
         assert!(text.contains("lacks a module") && text.contains("pip install it."), "{text}");
+        assert!(text.contains("may pass: false"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_did_not_get_to_say_what_is_lacking_may_pass() {
+        for passing in [
+            "requires: [sh, -c, 'kill -9 $$']",
+            "requires: [sh, -c, 'sleep 60']\nlimits: {timeout_seconds: 1}",
+        ] {
+            let lacking = description("a", "requires: ['false']");
+            let text = check(vec![lacking, description("b", passing)], ContentType::Audio).await.unwrap_err();
+            assert!(text.contains("may pass: true"), "{text}");
+        }
     }
 }

@@ -1,21 +1,27 @@
 //! Brings results to the server: those of this process, and those that an earlier one or an earlier attempt left.
 
 use std::{
-    mem,
+    io, mem,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use api::{poll::ClaimedJob, result::ResultRequest};
-use client::Lease;
+use client::{Client, Lease};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     run::Run,
-    spool::Spooled,
+    spool::{Spool, Spooled},
     submit::{self, Submitted},
     work::Worker,
 };
+
+/// How long the first poll waits for what an earlier process left to be tried.
+const FIRST_ROUND: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Spools what an attempt came to, and submits it until it is answered.
@@ -65,14 +71,54 @@ impl Worker {
             None
         })
     }
+}
 
-    /// Submits the results that an earlier process left, in rounds of one try for each of them, so that one that is
-    /// not answered holds up no other.
-    pub async fn submit_left(self: Arc<Self>, left: Vec<PathBuf>) {
-        self.kill.run_until_cancelled(self.submit_in_rounds(left)).await;
+/// Brings the results to the server that an earlier process left.
+#[derive(Debug)]
+pub(crate) struct Bringing {
+    task: JoinHandle<()>,
+    tried: CancellationToken,
+}
+
+impl Bringing {
+    /// Begins to submit all that is spooled, in rounds of one try for each, so that one that is not answered holds up
+    /// no other. It ends with the last one, or when `kill` is cancelled.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
+    pub(crate) fn begin(client: Client, spool: Spool, kill: CancellationToken) -> io::Result<Self> {
+        let left = spool.left()?;
+        let tried = CancellationToken::new();
+        let all_tried = tried.clone();
+        let earlier = Earlier { client, spool };
+        let task = tokio::spawn(async move {
+            kill.run_until_cancelled(earlier.submit_in_rounds(left, &all_tried)).await;
+            all_tried.cancel();
+        });
+        Ok(Self { task, tried })
     }
 
-    async fn submit_in_rounds(&self, mut left: Vec<PathBuf>) {
+    /// Waits until each has been tried once, though not for long, so that no job is claimed again whose result is
+    /// about to be accepted.
+    pub(crate) async fn once_tried(&self) {
+        let _ = tokio::time::timeout(FIRST_ROUND, self.tried.cancelled()).await;
+    }
+
+    /// Waits until nothing is left to submit, or `kill` was cancelled.
+    pub(crate) async fn ended(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "submitting earlier results broke off; they stay in the spool");
+        }
+    }
+}
+
+struct Earlier {
+    client: Client,
+    spool: Spool,
+}
+
+impl Earlier {
+    async fn submit_in_rounds(&self, mut left: Vec<PathBuf>, tried: &CancellationToken) {
         let mut failed = 0;
         loop {
             let mut asked = None;
@@ -82,6 +128,7 @@ impl Worker {
                     left.push(path);
                 }
             }
+            tried.cancel();
             if left.is_empty() {
                 return;
             }

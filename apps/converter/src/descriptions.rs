@@ -50,7 +50,8 @@
 //! - The result is Markdown in UTF-8, or the JSON object `{"content": "…", "metadata": {…}}`, where `metadata` may be
 //!   missing.
 //! - It exits with 0 when it worked, with 65 when no further attempt at this source can work (damaged, protected,
-//!   not of this type), and with anything else when another attempt may. The end of its log goes along as the reason.
+//!   not of this type), with 75 when what the source names elsewhere cannot be had now (a server that is down), and with
+//!   anything else when another attempt may work. The end of its log goes along as the reason.
 
 use std::{
     collections::HashMap,
@@ -72,6 +73,10 @@ use crate::{
 
 /// The exit code by which a command says that no further attempt can work.
 pub const BAD_INPUT: i32 = 65;
+
+/// The exit code by which a command says that what the source names elsewhere cannot be had now, which is no fault of
+/// this machine.
+pub const FAR_END: i32 = 75;
 
 /// A converter.
 #[derive(Clone, Debug)]

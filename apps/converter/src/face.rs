@@ -12,7 +12,10 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::terminal::Terminal;
-use crate::jobs::{Jobs, RunningJob, spelled};
+use crate::{
+    background::Background,
+    jobs::{Jobs, RunningJob, spelled},
+};
 
 /// How often the lines are drawn again while jobs run.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -40,7 +43,7 @@ impl Face {
 
     /// Standard error above the lines.
     pub(crate) fn above(&self) -> Above {
-        Above(self.bars.clone())
+        Above(self.bars.clone(), Background::standard_error())
     }
 
     /// Shows these jobs for as long as the future lives. Nothing wakes it while none runs.
@@ -64,15 +67,16 @@ impl Face {
 
 /// Writes to standard error while no line is in the way.
 #[derive(Clone, Debug)]
-pub(crate) struct Above(MultiProgress);
+pub(crate) struct Above(MultiProgress, Background);
 
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+        let Self(bars, standard_error) = self;
+        bars.suspend(|| standard_error.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The folders under the setting `temp_dir`, which one converter at a time may use.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, DirBuilder, File, Metadata, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -18,12 +18,24 @@ const REMOVAL_WAIT: Duration = Duration::from_millis(50);
 /// How many bytes a disk must take to be thought of as not full.
 const PROBE: usize = 1 << 20;
 
+/// A file that stays locked as long as the value lives. Closing it would not do: a command that starts at that moment
+/// has it open too until it is another program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What was never locked cannot be unlocked.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The folders, which stay this process's own as long as the value lives.
 #[derive(Debug)]
 pub struct Folders {
     root: PathBuf,
     space: Space,
-    _lock: File,
+    _locks: [Lock; 2],
 }
 
 /// Why the folder cannot be used. What is displayed names the setting.
@@ -32,6 +44,15 @@ pub struct Folders {
 pub struct FoldersError {
     path: PathBuf,
     problem: String,
+    may_pass: bool,
+}
+
+impl FoldersError {
+    /// Whether another try may succeed: a disk that is not there yet or full, or another converter that still ends.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
 }
 
 impl Folders {
@@ -40,15 +61,26 @@ impl Folders {
     /// # Errors
     /// [`FoldersError`] when it is somebody else's, in use by another converter, or cannot be written.
     pub fn open(root: &Path) -> Result<Self, FoldersError> {
-        let problem = |problem: String| FoldersError { path: root.to_owned(), problem };
-        let unusable = |error: io::Error| problem(format!("cannot be used: {error}"));
+        let problem = |may_pass, problem: String| FoldersError { path: root.to_owned(), problem, may_pass };
+        let unusable = |error: io::Error| problem(true, format!("cannot be used: {error}"));
         create(root).map_err(unusable)?;
-        check_owner(root).map_err(problem)?;
+        let (folder, link) = (fs::metadata(root), fs::symlink_metadata(root));
+        check_owner(&folder.map_err(unusable)?, &link.map_err(unusable)?)
+            .map_err(|text| problem(false, text))?;
+        let in_use = |_| {
+            problem(true, "another remote-converter is using; give each one a folder of its own".to_owned())
+        };
         let lock = File::create(root.join("lock")).map_err(unusable)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            problem("another remote-converter is using; give each one a folder of its own".to_owned())
-        })?;
-        let folders = Self { root: root.to_owned(), space: Space::of(root), _lock: lock };
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(in_use)?;
+        // Those who clean /tmp by age leave a folder alone that is locked itself.
+        let folder = File::open(root).map_err(unusable)?;
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => return Err(in_use(error)),
+            // Network file systems lock no folders, and nobody cleans them by age.
+            Ok(()) | Err(_) => {}
+        }
+        let folders =
+            Self { root: root.to_owned(), space: Space::of(root), _locks: [Lock(lock), Lock(folder)] };
         folders.clean().map_err(unusable)?;
         Ok(folders)
     }
@@ -103,8 +135,19 @@ impl Folders {
     /// When it exists already or cannot be created.
     pub fn work(&self, name: &str) -> io::Result<WorkFolder> {
         let path = self.in_progress().join(name);
+        // Somebody who cleans up may have removed an empty one.
+        create(&self.in_progress())?;
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(WorkFolder(path))
+    }
+
+    /// Finds out whether work can be done, for which there must be a disk that takes something.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn try_working(&self) -> io::Result<()> {
+        create(&self.in_progress())?;
+        try_writing(&self.in_progress())
     }
 }
 
@@ -198,10 +241,8 @@ fn create(folder: &Path) -> io::Result<()> {
 
 /// The default lies in a folder where everybody may create things, so whose it is matters: somebody else could have
 /// been there first, to read sources or to plant scripts.
-fn check_owner(root: &Path) -> Result<(), String> {
+fn check_owner(folder: &Metadata, link: &Metadata) -> Result<(), String> {
     let own = rustix::process::geteuid().as_raw();
-    let link = fs::symlink_metadata(root).map_err(|error| format!("cannot be used: {error}"))?;
-    let folder = fs::metadata(root).map_err(|error| format!("cannot be used: {error}"))?;
     if folder.uid() != own || (link.uid() != own && link.uid() != 0) {
         return Err("belongs to another user; name a folder of your own".to_owned());
     }
@@ -222,6 +263,9 @@ mod tests {
         let first = Folders::open(&root).unwrap();
         let text = Folders::open(&root).unwrap_err().to_string();
         assert!(text.contains("`temp_dir`") && text.contains("another remote-converter"), "{text}");
+        // As tmpfiles.d(5) says, what ages files skips a folder that it cannot lock.
+        let folder = File::open(&root).unwrap();
+        assert!(flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err());
         drop(first);
         Folders::open(&root).unwrap();
     }
@@ -315,11 +359,33 @@ mod tests {
     }
 
     #[test]
+    fn a_work_folder_is_made_also_after_somebody_cleaned_up() {
+        let parent = tempfile::tempdir().unwrap();
+        let folders = Folders::open(parent.path()).unwrap();
+        fs::remove_dir(folders.in_progress()).unwrap();
+        drop(folders.work("job-1").unwrap());
+        fs::remove_dir(folders.in_progress()).unwrap();
+        folders.try_working().unwrap();
+        fs::remove_dir(folders.in_progress()).unwrap();
+        fs::write(folders.in_progress(), "").unwrap();
+        assert!(folders.work("job-1").is_err() && folders.try_working().is_err());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_or_is_in_use_may_be_usable_later() {
+        let parent = tempfile::tempdir().unwrap();
+        let _first = Folders::open(parent.path()).unwrap();
+        for root in [parent.path(), "/proc/nowhere".as_ref()] {
+            assert!(Folders::open(root).unwrap_err().may_pass());
+        }
+    }
+
+    #[test]
     fn a_folder_that_others_may_write_to_is_refused_and_left_alone() {
         let parent = tempfile::tempdir().unwrap();
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let text = Folders::open(parent.path()).unwrap_err().to_string();
-        assert!(text.contains("others may write"), "{text}");
+        let error = Folders::open(parent.path()).unwrap_err();
+        assert!(error.to_string().contains("others may write") && !error.may_pass(), "{error}");
         assert_eq!(fs::metadata(parent.path()).unwrap().mode() & 0o777, 0o777);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod args;
+mod background;
 pub mod builtin;
 pub mod connection;
 pub mod contain;

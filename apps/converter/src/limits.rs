@@ -70,12 +70,6 @@ impl Limits {
         })
     }
 
-    /// The time it may take.
-    #[must_use]
-    pub fn timeout(&self) -> Option<Duration> {
-        self.timeout_seconds.map(Duration::from_secs)
-    }
-
     /// How long it may say nothing.
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {

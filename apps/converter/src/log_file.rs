@@ -14,6 +14,17 @@ pub(crate) const LARGEST: u64 = 10 << 20;
 /// How many earlier ones are kept, named with `.1` for the youngest to `.5`.
 const KEPT: u32 = 5;
 
+/// A log file and what it is renamed to, whether these are there or not.
+pub(crate) fn all(path: &Path) -> Vec<PathBuf> {
+    (1..=KEPT).map(|number| numbered(path, number)).chain([path.to_owned()]).collect()
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
 /// The log file. What cannot be written is left out, because nobody could be told and the work is more important.
 #[derive(Debug)]
 pub(crate) struct LogFile {
@@ -39,17 +50,26 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..KEPT).rev() {
-            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
+        if self.rename_all().is_err()
+            && let Some(file) = &self.file
+        {
+            // A folder that takes no new names must not end the log, nor let it grow.
+            file.set_len(0)?;
+            self.size = 0;
+            return Ok(());
         }
-        rename_if_there(&self.path, &self.numbered(1))?;
         self.reopen()
     }
 
+    fn rename_all(&self) -> io::Result<()> {
+        for number in (1..KEPT).rev() {
+            rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
+        }
+        rename_if_there(&self.path, &self.numbered(1))
+    }
+
     fn numbered(&self, number: u32) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        name.into()
+        numbered(&self.path, number)
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -134,6 +154,18 @@ mod tests {
         fs::create_dir(&inner).unwrap();
         lines(&mut log, 5..6);
         assert_eq!(fs::read_to_string(inner.join("log")).unwrap(), "line 0005\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_renamed_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::create_dir_all(folder.path().join("log.1/in")).unwrap();
+        let mut log = LogFile::open(&path, 100).unwrap();
+        fs::create_dir_all(folder.path().join("log.2/in")).unwrap();
+        lines(&mut log, 0..25);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("line 0020\n") && text.ends_with("line 0024\n"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    background::Background,
     face::Face,
     log_file::{self, LogFile},
     settings::LogLevel,
@@ -31,7 +32,7 @@ pub(crate) fn start(level: LogLevel, file: Option<&Path>, face: &Face) -> io::Re
     let writing = writing.json().flatten_event(true).with_current_span(true).with_span_list(false);
     let _ = match file {
         Some(path) => writing.with_writer(Mutex::new(LogFile::open(path, log_file::LARGEST)?)).try_init(),
-        None => writing.with_writer(io::stderr).try_init(),
+        None => writing.with_writer(Background::standard_error).try_init(),
     };
     Ok(())
 }

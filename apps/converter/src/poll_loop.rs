@@ -16,7 +16,7 @@ use rand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{activity::Activity, failing::Open, folders, suspend::Wakes, work::Worker};
+use crate::{activity::Activity, failing::Open, suspend::Wakes, work::Worker};
 
 /// How long the server may hold a poll open.
 const WAIT_SECONDS: u64 = 20;
@@ -24,6 +24,9 @@ const WAIT_SECONDS: u64 = 20;
 const LEAST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait between two polls that failed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest wait that the server may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// What is asked for, and how often.
 #[derive(Clone, Debug)]
@@ -132,8 +135,8 @@ impl Looping {
                 .activities
                 .set_because(Activity::Paused, "this machine was unable to do its last jobs");
             tokio::time::sleep(wait).await;
-            let folder = self.worker.folders.in_progress();
-            let tried = tokio::task::spawn_blocking(move || folders::try_writing(&folder)).await;
+            let folders = Arc::clone(&self.worker.folders);
+            let tried = tokio::task::spawn_blocking(move || folders.try_working()).await;
             match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
                 Ok(()) => return,
                 Err(error) => tracing::error!(%error, "nothing can be written to `temp_dir`"),
@@ -182,7 +185,7 @@ impl Looping {
     fn on_answer(&mut self, answer: PollResponse, begun: Instant) -> Duration {
         self.failed = 0;
         self.was_answered = true;
-        let again = answer.poll_again_in_seconds.map(Duration::from_secs);
+        let again = answer.poll_again_in_seconds.map(again);
         let jobs = jobs(answer);
         self.worker.activities.answered(jobs.len());
         if jobs.is_empty() {
@@ -211,11 +214,16 @@ impl Looping {
         self.worker.activities.failed(&error);
         self.worker.activities.set(Activity::Waiting);
         self.failed += 1;
-        let asked = error.retry_after().unwrap_or_default().min(10 * LONGEST_WAIT);
+        let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
         let wait = asked + self.backoff(self.failed);
         tracing::warn!(%error, failed = self.failed, wait_ms = wait.as_millis(), "a poll failed");
         Ok(wait)
     }
+}
+
+/// When to ask again, if the server says it. No answer silences a worker for good.
+fn again(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST_ASKED)
 }
 
 /// The jobs of an answer: a list when more than one was asked for, else the fields of the only one.
@@ -240,5 +248,16 @@ fn jobs(answer: PollResponse) -> Vec<ClaimedJob> {
 fn note(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a job broke off; it comes back when its lease ends");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_silences_a_worker_for_good() {
+        assert_eq!(again(30), Duration::from_secs(30));
+        assert_eq!(again(u64::MAX), LONGEST_ASKED);
     }
 }

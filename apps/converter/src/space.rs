@@ -12,12 +12,17 @@ const RESERVE: u64 = 64 << 20;
 /// At most this share of a small disk is kept so.
 const RESERVED_SHARE: u64 = 16;
 
+/// How often in a row a job is given back for lack of room. It comes back first each time, and holds up all others.
+const MOST_GIVEN_BACK: u32 = 3;
+
 /// Who was promised how much of a disk.
 #[derive(Clone, Debug)]
 pub struct Space {
     folder: Arc<Path>,
     /// The files that grow, with the sizes that they will have.
     promised: Arc<Mutex<HashMap<PathBuf, u64>>>,
+    /// The job that there was no room for last, and how often in a row.
+    refused: Arc<Mutex<(String, u32)>>,
 }
 
 /// The promise that a file may grow to its size. It ends with the value.
@@ -42,11 +47,19 @@ pub struct TooFull {
     promised: u64,
 }
 
+impl TooFull {
+    /// Whether the disk has no room for it even when there is nothing else on it.
+    #[must_use]
+    pub fn is_for_ever(&self) -> bool {
+        self.wanted.saturating_add(self.disk.reserve()) > self.disk.size
+    }
+}
+
 impl Space {
     /// The room on the disk of this folder.
     #[must_use]
     pub fn of(folder: &Path) -> Self {
-        Self { folder: folder.into(), promised: Arc::default() }
+        Self { folder: folder.into(), promised: Arc::default(), refused: Arc::default() }
     }
 
     /// Promises `file` that it may grow to `size` bytes, if there is room for it and for all that was promised before.
@@ -68,6 +81,17 @@ impl Space {
         }
         all.insert(file.to_owned(), wanted);
         Ok(Promise { space: self.clone(), file: file.to_owned() })
+    }
+
+    /// Notes that there was no room for this job. Whether it has been given back often enough, and must wait its turn.
+    #[must_use]
+    pub fn must_wait(&self, job_id: &str) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.0 != job_id {
+            *refused = (job_id.to_owned(), 0);
+        }
+        refused.1 += 1;
+        refused.1 > MOST_GIVEN_BACK
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<PathBuf, u64>> {
@@ -165,6 +189,7 @@ mod tests {
         drop(space.promise(&file, 1).unwrap());
         let error = space.promise(&file, u64::MAX).unwrap_err();
         assert!(error.disk.free > 0 && error.disk.free < u64::MAX, "{error}");
+        assert!(error.is_for_ever());
     }
 
     #[test]
@@ -173,6 +198,16 @@ mod tests {
         let (space, file) = (Space::of(folder.path()), folder.path().join("file"));
         let small = Disk { free: 32 * MIB, size: 32 * MIB };
         drop(space.promise_of(small, &file, 30 * MIB).unwrap());
-        assert!(space.promise_of(small, &file, 31 * MIB).is_err());
+        assert!(space.promise_of(small, &file, 31 * MIB).unwrap_err().is_for_ever());
+        let filled = Disk { free: 20 * MIB, ..small };
+        assert!(!space.promise_of(filled, &file, 30 * MIB).unwrap_err().is_for_ever());
+    }
+
+    #[test]
+    fn a_job_that_comes_back_again_and_again_must_wait() {
+        let space = Space::of("/".as_ref());
+        let mut must_wait = (0..=MOST_GIVEN_BACK).map(|_| space.must_wait("large"));
+        assert_eq!(must_wait.by_ref().position(|must_wait| must_wait), Some(MOST_GIVEN_BACK as usize));
+        assert!(!space.must_wait("other") && !space.must_wait("large"));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -20,12 +20,16 @@ const MOST_REJECTED: usize = 100;
 const MOST_INLINE: usize = 1 << 20;
 /// How the file of a large result's document ends.
 const DOCUMENT: &str = "document";
+/// How the names of those end, before the dot, that were only refused because their lease was over.
+const LATE: &str = ".late";
 
 /// The spool.
 #[derive(Clone, Debug)]
 pub struct Spool {
     folder: PathBuf,
     rejected: PathBuf,
+    /// Is held by whoever moves results or copies one, which are more than one file.
+    moving: Arc<Mutex<()>>,
 }
 
 /// A result, and what submits it. It holds the lease's token, so it is never shown.
@@ -100,7 +104,11 @@ impl Spool {
     /// The spool in these two folders, which exist.
     #[must_use]
     pub fn new(folder: PathBuf, rejected: PathBuf) -> Self {
-        Self { folder, rejected }
+        Self { folder, rejected, moving: Arc::default() }
+    }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a result so that it outlasts a power cut, and says where it is. The content of a large one goes to a file
@@ -141,7 +149,8 @@ impl Spool {
     }
 
     /// Spools the success of an earlier attempt at the same job, if there is one, as that of this attempt too, so that
-    /// nothing finished is done again. The earlier one stays until it is answered itself.
+    /// nothing finished is done again. The earlier one stays until it is answered itself; it may also have been put
+    /// aside as late.
     ///
     /// # Errors
     /// When the spool cannot be read or written.
@@ -151,13 +160,19 @@ impl Spool {
         lease: &Lease,
         attempt: u64,
     ) -> io::Result<Option<(PathBuf, Spooled)>> {
-        for (path, _) in entries(&self.folder)? {
-            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-            let is_same_job = name.rsplit_once('-').is_some_and(|(id, _)| id == file_stem(&lease.job_id));
+        let _moving = self.moving();
+        let late = entries(&self.rejected)?.into_iter().filter(|(path, _)| stem(path).ends_with(LATE));
+        for (path, _) in entries(&self.folder)?.into_iter().chain(late) {
+            let is_same_job =
+                stem(&path).rsplit_once('-').is_some_and(|(id, _)| id == file_stem(&lease.job_id));
             if !is_result(&path) || !is_same_job {
                 continue;
             }
-            let Some(earlier) = self.load(&path)? else { continue };
+            let earlier = match self.load(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                loaded => loaded?,
+            };
+            let Some(earlier) = earlier else { continue };
             if earlier.server == server.as_str() && earlier.attempt < attempt && earlier.result.success {
                 return self.inherited(&path, earlier, lease, attempt).map(Some);
             }
@@ -222,7 +237,7 @@ impl Spool {
             Ok(spooled) => Ok(Some(spooled)),
             Err(error) => {
                 tracing::error!(file = %path.display(), line = error.line(), "a spooled result is damaged");
-                self.reject(path)?;
+                self.put_aside(path, "")?;
                 Ok(None)
             }
         }
@@ -233,6 +248,7 @@ impl Spool {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let _moving = self.moving();
         remove_with_document(path)
     }
 
@@ -241,7 +257,21 @@ impl Spool {
     /// # Errors
     /// When it cannot be moved.
     pub fn reject(&self, path: &Path) -> io::Result<()> {
-        let target = self.rejected.join(path.file_name().unwrap_or_default());
+        let _moving = self.moving();
+        self.put_aside(path, "")
+    }
+
+    /// As [`Self::reject`], for one that came too late. Another attempt at the same job may still submit it.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn reject_late(&self, path: &Path) -> io::Result<()> {
+        let _moving = self.moving();
+        self.put_aside(path, LATE)
+    }
+
+    fn put_aside(&self, path: &Path, mark: &str) -> io::Result<()> {
+        let target = self.rejected.join(format!("{}{mark}.json", stem(path)));
         let document = path.with_extension(DOCUMENT);
         fs::rename(path, &target)?;
         if document.exists() {
@@ -272,6 +302,11 @@ impl<'a> Content<'a> {
             processing_time: result.processing_time,
         }
     }
+}
+
+/// A file's name without its ending.
+fn stem(path: &Path) -> &str {
+    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
 }
 
 fn is_result(path: &Path) -> bool {
@@ -318,9 +353,15 @@ impl Drop for Document {
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
-    fs::read_dir(folder)?
-        .map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.metadata()?.modified()?))))
-        .collect()
+    let found = fs::read_dir(folder)?.map(|entry| {
+        let entry = entry?;
+        match entry.metadata() {
+            // Somebody else has just moved or removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            metadata => Ok(Some((entry.path(), metadata?.modified()?))),
+        }
+    });
+    found.filter_map(Result::transpose).collect()
 }
 
 /// Creates a file that only its owner may read.

@@ -15,10 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     activity::Activities,
     args::{Args, Command},
+    background::Background,
     builtin,
     connection::{self, Connection},
     contain::{self, Walls},
     converters::Converters,
+    deliver::Bringing,
     descriptions, doctor,
     face::Face,
     folders::Folders,
@@ -47,7 +49,7 @@ pub(crate) struct Failed {
 
 /// A fault of this machine.
 pub(crate) const MACHINE: u8 = 1;
-/// The settings, the flags or the converters are wrong; also what wrong flags give.
+/// The settings, the flags or the converters are wrong, which no other try mends; also what wrong flags give.
 pub(crate) const SETTINGS: u8 = 2;
 /// The server does not answer.
 pub(crate) const NO_ANSWER: u8 = 3;
@@ -66,14 +68,18 @@ pub(crate) fn failed(code: u8) -> impl Fn(&dyn std::error::Error) -> Failed {
 /// Runs the program with this process's arguments and environment.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let ended = run(&Args::parse());
+    let mut standard_error = Background::standard_error();
+    let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             // When even that cannot be written, there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "remote-converter: {}", failed.message);
+            let _ = writeln!(standard_error, "remote-converter: {}", failed.message);
             ExitCode::from(failed.code)
         }
-    }
+    };
+    standard_error.finish();
+    code
 }
 
 fn run(args: &Args) -> Result<(), Failed> {
@@ -105,7 +111,7 @@ fn start_logging(settings: &Settings, is_test: bool, face: &Face) -> Result<(), 
     let file = settings.log_file.as_deref().filter(|_| !is_test);
     logging::start(settings.log_level, file, face).map_err(|error| {
         let path = file.unwrap_or(Path::new("standard error")).display();
-        Failed { code: SETTINGS, message: format!("The log {path} cannot be written: {error}.") }
+        Failed { code: MACHINE, message: format!("The log {path} cannot be written: {error}.") }
     })
 }
 
@@ -129,8 +135,12 @@ fn create_config() -> Result<(), Failed> {
 }
 
 async fn test_connection(client: &Client, settings: &Settings) -> Result<(), Failed> {
+    judge(connection::test(client, &settings.worker_id).await, settings)
+}
+
+fn judge(found: Connection, settings: &Settings) -> Result<(), Failed> {
     let server = &settings.api_base_url;
-    match connection::test(client, &settings.worker_id).await {
+    match found {
         Connection::Good(version) => {
             say(&format!("{server} answers (version {version}) and accepts the key for polling."));
             Ok(())
@@ -154,7 +164,8 @@ fn say(text: &str) {
 async fn work(client: Client, settings: Settings, face: Face) -> Result<(), Failed> {
     contain::guard_this_process().map_err(|error| failed(MACHINE)(&error))?;
     let shutdown = shutdown::listen(settings.shutdown_grace).map_err(|error| failed(MACHINE)(&error))?;
-    let folders = Arc::new(Folders::open(&settings.temp_dir).map_err(|error| failed(SETTINGS)(&error))?);
+    let folders =
+        Arc::new(Folders::open(&settings.temp_dir).map_err(|error| failed(by(error.may_pass()))(&error))?);
     let (jobs, activities) = (Arc::new(Jobs::new(settings.stall_after)), Arc::new(Activities::default()));
     let _serving = serve_status(&settings, &folders, &jobs, &activities);
     let _showing = AbortOnDropHandle::new(tokio::spawn(face.show(Arc::clone(&jobs))));
@@ -168,15 +179,23 @@ async fn work(client: Client, settings: Settings, face: Face) -> Result<(), Fail
     if let Some(notice) = settings.spot_notice.clone() {
         look_out(notice, &shutdown).await?;
     }
-    check_version(&client).await?;
+    if let Ok(Err(found)) = tokio::time::timeout(VERSION, connection::check(&client)).await {
+        return judge(found, &settings);
+    }
+    let spool = Spool::new(folders.spool(), folders.rejected());
+    let bringing = Bringing::begin(client.clone(), spool.clone(), shutdown.kill.clone());
+    let bringing = bringing.map_err(|error| failed(MACHINE)(&error))?;
     let converters = tokio::select! {
         converters = converters(&settings, &folders) => converters?,
-        () = shutdown.drain.cancelled() => return Ok(()),
+        () = shutdown.drain.cancelled() => {
+            bringing.ended().await;
+            return Ok(());
+        }
     };
     let worker = Arc::new(Worker {
         client,
         converters: Arc::new(converters),
-        spool: Spool::new(folders.spool(), folders.rejected()),
+        spool,
         folders,
         unable: Arc::default(),
         progress: Arc::new(Progress::new(jobs)),
@@ -186,8 +205,6 @@ async fn work(client: Client, settings: Settings, face: Face) -> Result<(), Fail
         kill: shutdown.kill.clone(),
     });
     tell_started(&settings);
-    let left = worker.spool.left().map_err(|error| failed(MACHINE)(&error))?;
-    tokio::spawn(Arc::clone(&worker).submit_left(left));
     let polling = Polling {
         worker_id: settings.worker_id,
         content_types: settings.content_types,
@@ -196,7 +213,9 @@ async fn work(client: Client, settings: Settings, face: Face) -> Result<(), Fail
         lease_seconds: settings.lease_seconds,
     };
     service_manager::ready(shutdown.drain.clone());
+    shutdown.drain.run_until_cancelled(bringing.once_tried()).await;
     poll_loop::run(worker, polling, shutdown.drain).await.map_err(|error| failed(REFUSED)(&error))?;
+    bringing.ended().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -243,13 +262,9 @@ async fn look_out(notice: SpotNotice, shutdown: &Shutdown) -> Result<(), Failed>
     Ok(())
 }
 
-/// A server that cannot be asked now is asked for work until it answers.
-async fn check_version(client: &Client) -> Result<(), Failed> {
-    match tokio::time::timeout(VERSION, client.health()).await {
-        Ok(Ok(health)) => connection::check_version(client, &health.version)
-            .map_err(|message| Failed { code: OTHER_SERVER, message }),
-        _ => Ok(()),
-    }
+/// The code for what keeps it from starting: whoever starts services tries again unless only people can mend it.
+fn by(may_pass: bool) -> u8 {
+    if may_pass { MACHINE } else { SETTINGS }
 }
 
 /// The operator's converters come first, so that they can take the place of built-in ones.
@@ -259,7 +274,10 @@ async fn converters(settings: &Settings, folders: &Folders) -> Result<Converters
     paths.push(builtin);
     let descriptions = descriptions::load(&paths).map_err(|error| failed(SETTINGS)(&error))?;
     let (walls, python) = (Walls::of(settings), settings.python.clone());
+    for lack in walls.lacks() {
+        tracing::warn!("{lack}");
+    }
     Converters::check(descriptions, &settings.content_types, python, folders, walls)
         .await
-        .map_err(|error| failed(SETTINGS)(&error))
+        .map_err(|error| failed(by(error.may_pass()))(&error))
 }

@@ -120,7 +120,9 @@ fn settled(
             Ok(Submitted::Accepted(answer.status))
         }
         Err(error) if is_final(&error) => {
-            settle(path.map_or(Ok(()), |path| spool.reject(path)));
+            let is_late = error.kind() == Some(Kind::StaleLease);
+            let reject = if is_late { Spool::reject_late } else { Spool::reject };
+            settle(path.map_or(Ok(()), |path| reject(spool, path)));
             Ok(Submitted::Rejected(error.to_string()))
         }
         Err(error) => Err(error),

@@ -29,6 +29,7 @@ use crate::{
     folders::{self, Folders, WorkFolder},
     heartbeat::Heartbeat,
     run::{Progress, Run},
+    space::TooFull,
     spool::Spool,
     submit,
     suspend::Wakes,
@@ -36,6 +37,9 @@ use crate::{
 
 /// How long giving a job back may take when the converter stops. Without it the job comes back with its lease's end.
 const RELEASE: Duration = Duration::from_secs(5);
+
+/// The longest time limit of a run, whatever the server says: no clock goes on for ever.
+const LONGEST_RUN: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What every job needs.
 #[derive(Clone, Debug)]
@@ -68,6 +72,8 @@ enum Stop {
     Lost,
     /// This program stops.
     Killed,
+    /// What the source names far from here cannot be had now.
+    Elsewhere(String),
     /// It failed.
     Failed { message: String, retryable: bool },
     /// This machine cannot do it now, and probably no other job either: its disk is full, for example.
@@ -121,7 +127,7 @@ impl Worker {
             heartbeat: &heartbeat,
             run: &run,
             stop: heartbeat.stop().clone(),
-            deadline: begun + Duration::from_secs(job.lease.run_timeout_seconds),
+            deadline: begun + Duration::from_secs(job.lease.run_timeout_seconds).min(LONGEST_RUN),
             converting_since: OnceLock::new(),
         };
         let converted = attempt.converted().await;
@@ -142,6 +148,10 @@ impl Worker {
             Err(Stop::Failed { message, retryable }) => {
                 tracing::warn!(reason = message, retryable, seconds, "failed");
                 self.submit(&run, &lease, job, failed(message, retryable, seconds)).await;
+            }
+            Err(Stop::Elsewhere(message)) => {
+                tracing::warn!(reason = message, seconds, "what the source names cannot be had now");
+                self.submit(&run, &lease, job, failed(message, true, seconds)).await;
             }
             Err(Stop::Lost) => {
                 tracing::warn!(why = ?heartbeat.lost(), "dropped: the job is not this worker's any more")
@@ -180,9 +190,10 @@ impl Attempt<'_> {
         let folder = self.worker.folders.work(&format!("{id}-{}", self.job.lease.attempt));
         let folder = folder.map_err(|error| no_folder(&error))?;
         let source = folder.path().join("source").join(name.as_str());
-        self.download(&source).await?;
-        let converted = self.convert(converter, &folder, &source).await;
-        let converted = blaming_the_disk(converted, &folder).await;
+        let converted = match self.download(&source).await {
+            Ok(()) => blaming_the_disk(self.convert(converter, &folder, &source).await, &folder).await,
+            Err(stop) => Err(stop),
+        };
         remove(folder).await;
         converted
     }
@@ -202,7 +213,7 @@ impl Attempt<'_> {
         }
         let size = self.job.lease.download.size_bytes;
         let room = self.worker.folders.space().promise(source, size);
-        let _room = room.map_err(|error| Stop::Unable(error.to_string()))?;
+        let _room = room.map_err(|error| self.no_room(&error))?;
         tracing::info!("downloading");
         tokio::select! {
             downloaded = self.downloaded(source) => downloaded,
@@ -211,6 +222,15 @@ impl Attempt<'_> {
                 Err(passing("The download did not end within the job's time limit."))
             }
         }
+    }
+
+    /// A job that is given back comes back at once, so one that will find no room either then has to fail: it comes
+    /// back later, and lets others pass.
+    fn no_room(&self, error: &TooFull) -> Stop {
+        if error.is_for_ever() || self.worker.folders.space().must_wait(&self.job.job_id) {
+            return passing(error.to_string());
+        }
+        Stop::Unable(error.to_string())
     }
 
     /// Downloads, and as long as nothing at all can be reached, begins where it ended. What the object store alone
@@ -264,6 +284,7 @@ impl Attempt<'_> {
         convert::convert(converter, source, &self.stop, &mut on_line).await.map_err(|error| match error {
             ConvertError::Stopped => self.stopped(),
             ConvertError::Unable(reason) => Stop::Unable(reason),
+            ConvertError::Elsewhere(message) => Stop::Elsewhere(message),
             ConvertError::Failed { message, retryable } => Stop::Failed { message, retryable },
         })
     }

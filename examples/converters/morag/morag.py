@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import sys
 
 # The content type, its package, the class, its method, and whether that takes a URL, which the source file then holds.
@@ -34,9 +35,18 @@ def main():
         # Whether another attempt would fail too is not known of these, so it is tried again.
         sys.exit(result.error_message or f"{name} failed and did not say why.")
     with open(output, "w", encoding="utf-8") as file:
-        document = {"content": result.text_content, "metadata": result.metadata or {}}
+        document = {"content": result.text_content, "metadata": finite(result.metadata or {})}
         # What JSON does not know, such as a date or a path, becomes text.
-        json.dump(document, file, ensure_ascii=False, default=str)
+        json.dump(document, file, ensure_ascii=False, default=str, allow_nan=False)
+
+
+def finite(value):
+    """The value with nothing in place of NaN and infinities, which JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 async def awaited(process, source, options):

@@ -1,4 +1,7 @@
-"""A converter of one's own: every table of a PDF as a Markdown table, by the library pdfplumber."""
+"""A converter of one's own: every table of a PDF as a Markdown table, by the library pdfplumber.
+
+A PDF without tables is refused for good, for this converter has nothing to say of it, and no other is asked after it.
+"""
 
 import json
 import sys

@@ -1,6 +1,7 @@
 //! The files, ports and processes that a command is kept away from by Landlock.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
@@ -55,11 +56,16 @@ fn rules(containment: &Containment) -> Result<(), RulesetError> {
         let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
         (&mut created).add_rule(PathBeneath::new(opened, rights)).map(|_| ())
     };
-    for path in open(Path::new("/"), &canonical(&containment.closed)) {
+    let closed = canonical(&containment.closed);
+    for path in open(Path::new("/"), &closed) {
         allow(&path, reading)?;
     }
-    for path in &containment.readable {
-        allow(path, reading)?;
+    for path in canonical(&containment.readable) {
+        // What is closed itself is opened; what is closed in it stays so, such as settings beside a description.
+        let closed: Vec<PathBuf> = closed.iter().filter(|closed| **closed != path).cloned().collect();
+        for path in open(&path, &closed) {
+            allow(&path, reading)?;
+        }
     }
     allow(&containment.writable, reading | writing | AccessFs::ResolveUnix)?;
     allow(Path::new(SHARED_MEMORY), reading | writing)?;
@@ -84,11 +90,27 @@ fn open(folder: &Path, closed: &[PathBuf]) -> Vec<PathBuf> {
     if closed.iter().any(|path| path == folder) {
         return Vec::new();
     }
-    // What cannot be listed stays closed.
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    below(folder, closed).iter().flat_map(|path| open(path, closed)).collect()
+}
+
+/// What a folder holds, but links. Of one that cannot be listed, only what leads to something closed is known; the
+/// rest stays closed.
+fn below(folder: &Path, closed: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        let rest = closed.iter().filter_map(|path| path.strip_prefix(folder).ok()?.components().next());
+        return rest.map(|name| folder.join(name)).collect();
+    };
     // A link is opened by where it leads to: that may be what is closed, or the way there.
+    let entries = entries.flatten();
     let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
-    entries.flat_map(|entry| open(&entry.path(), closed)).collect()
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// The folders on the way to what is closed that cannot be listed, so that commands read nothing beside that way.
+pub(super) fn unlisted(closed: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let closed = canonical(closed);
+    let on_the_way = closed.iter().flat_map(|path| path.ancestors().skip(1));
+    on_the_way.filter(|folder| fs::read_dir(folder).is_err()).map(Path::to_owned).collect()
 }
 
 /// The places themselves, without links on the way. What is not there needs not be closed.
@@ -107,6 +129,8 @@ fn devices() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -125,5 +149,25 @@ mod tests {
         found.sort();
         assert_eq!(found, [root.join("a/b/open"), root.join("c/plain"), root.join("d")]);
         assert_eq!(open(&root, &[]), [root]);
+    }
+
+    #[test]
+    fn a_home_below_a_folder_that_cannot_be_listed_is_open() {
+        // Root lists everything, by a capability.
+        super::super::drop_capabilities().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().canonicalize().unwrap();
+        for folder in ["homes/mine/.ssh", "homes/mine/venv", "homes/other"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let closed = [root.join("homes/mine/.ssh")];
+        assert_eq!(unlisted(&closed), BTreeSet::new());
+        let permit =
+            |mode| fs::set_permissions(root.join("homes"), fs::Permissions::from_mode(mode)).unwrap();
+        permit(0o311);
+        let (found, unlisted) = (open(&root, &closed), unlisted(&closed));
+        permit(0o700);
+        assert_eq!(found, [root.join("homes/mine/venv")]);
+        assert_eq!(unlisted, BTreeSet::from([root.join("homes")]));
     }
 }

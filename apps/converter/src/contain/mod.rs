@@ -20,6 +20,8 @@ mod walls;
 
 use std::{io, path::PathBuf};
 
+#[cfg(target_os = "linux")]
+use landlocked::unlisted;
 pub use walls::Walls;
 
 /// How a command reaches the network.
@@ -59,6 +61,28 @@ pub struct Kernel {
 const KNOWS_PORTS: u32 = 4;
 /// From this version on Landlock keeps signals and abstract sockets to the command's own processes.
 const KNOWS_SCOPES: u32 = 6;
+/// From this version on Landlock knows local sockets with a path.
+const KNOWS_UNIX: u32 = 9;
+
+/// What a version of Landlock lacks that is older than the one named.
+const LACKS: [(u32, &str); 3] = [
+    (
+        KNOWS_PORTS,
+        "Landlock does not know TCP ports here (Linux 6.7 does): converters with `network: internet` could connect past \
+         the proxy.",
+    ),
+    (
+        KNOWS_SCOPES,
+        "Landlock does not keep signals and abstract sockets to a converter's own processes here (Linux 6.12 does): a \
+         hostile one could end this user's other programs.",
+    ),
+    (
+        KNOWS_UNIX,
+        "Landlock does not know local sockets with a path here (Linux 7.1 does): converters could speak to this user's \
+         D-Bus session, and to a container runtime or another service that this user may speak to. Run this program as \
+         a user of its own.",
+    ),
+];
 
 impl Containment {
     /// Takes all of it away from the calling thread and the children that it forks from now on, for good.
@@ -122,27 +146,24 @@ impl Kernel {
                  CONFIG_SECCOMP_FILTER, and a container runtime that allows seccomp."
             )];
         }
-        match self.landlock {
-            0 => vec![
+        if self.landlock == 0 {
+            return vec![
                 "This kernel has no Landlock (Linux 5.13 or later with `landlock` in its `lsm=`): converters are \
                  without network where their description says so, but they may read and write every file that this \
-                 user may, and those with `network: internet` could connect past the proxy by TCP. Run this program \
-                 as a user of its own."
+                 user may, speak to its local sockets, such as D-Bus, and end its programs. Those with \
+                 `network: internet` could connect past the proxy by TCP. Run this program as a user of its own."
                     .to_owned(),
-            ],
-            version if version < KNOWS_PORTS => vec![
-                "Landlock does not know TCP ports here (Linux 6.7 does): converters with `network: internet` could \
-                 connect past the proxy."
-                    .to_owned(),
-            ],
-            version if version < KNOWS_SCOPES => vec![
-                "Landlock does not keep signals to a converter's own processes here (Linux 6.12 does): a hostile \
-                 one could end this user's other programs."
-                    .to_owned(),
-            ],
-            _ => Vec::new(),
+            ];
         }
+        let lacks = LACKS.iter().filter(|(since, _)| self.landlock < *since);
+        lacks.map(|(_, text)| (*text).to_owned()).collect()
     }
+}
+
+/// Only on Linux is anything closed.
+#[cfg(not(target_os = "linux"))]
+fn unlisted(_: &[PathBuf]) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// Takes what only root may do away from the calling thread. A program that it starts does not get it back, as it may
@@ -190,5 +211,23 @@ mod cpus {
             kept.set(*cpu);
         }
         Ok(sched_setaffinity(None, &kept)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_landlock_lacks_all_that_came_later() {
+        let named = |landlock| {
+            let text = Kernel { unfiltered: None, landlock }.lacks().join(" ");
+            ["past the proxy", "programs", "D-Bus"].map(|word| text.contains(word))
+        };
+        assert_eq!(named(0), [true, true, true]);
+        assert_eq!(named(3), [true, true, true]);
+        assert_eq!(named(4), [false, true, true]);
+        assert_eq!(named(6), [false, false, true]);
+        assert_eq!(named(9), [false, false, false]);
     }
 }

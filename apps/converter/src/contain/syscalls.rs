@@ -32,13 +32,20 @@ const NEVER: [i64; 5] = [
     libc::SYS_io_uring_setup,
 ];
 
+/// Requests of ioctl that type into a terminal, whose shell would run it once this program has ended: a command keeps
+/// the terminal that this program was started from.
+#[allow(clippy::unnecessary_cast, reason = "with musl they are of another type")]
+const TYPING: [u64; 2] = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+
 /// The second calling convention of x86-64 has the same architecture and numbers of its own.
 #[cfg(target_arch = "x86_64")]
 mod x32 {
     /// What marks its numbers.
     pub(super) const BIT: i64 = 0x4000_0000;
-    /// The calls here that have another number there: sendmsg, ptrace, sendmmsg, process_vm_readv, process_vm_writev.
-    pub(super) const OTHERS: [(i64, i64); 5] = [
+    /// The calls here that have another number there: ioctl, sendmsg, ptrace, sendmmsg, process_vm_readv,
+    /// process_vm_writev.
+    pub(super) const OTHERS: [(i64, i64); 6] = [
+        (libc::SYS_ioctl, 514),
         (libc::SYS_sendmsg, 518),
         (libc::SYS_ptrace, 521),
         (libc::SYS_sendmmsg, 538),
@@ -74,6 +81,7 @@ fn program(inet: bool) -> Result<BpfProgram, String> {
         let rule = connects.and_then(|connects| SeccompRule::new(vec![connects]));
         rules.insert(call, vec![rule.map_err(said)?]);
     }
+    rules.insert(libc::SYS_ioctl, typing().map_err(said)?);
     add_x32(&mut rules);
     let denied = SeccompAction::Errno(Errno::ACCESS.raw_os_error().unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).map_err(said)?;
@@ -101,6 +109,12 @@ fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Built<SeccompC
 
 fn family_is_none_of(families: &[u64]) -> Built<Vec<SeccompCondition>> {
     families.iter().map(|family| condition(0, SeccompCmpOp::Ne, *family)).collect()
+}
+
+/// What matches is denied. The kernel looks at the lower half of a request only, as these rules do.
+fn typing() -> Built<Vec<SeccompRule>> {
+    let requests = TYPING.iter().map(|request| condition(1, SeccompCmpOp::Eq, *request));
+    requests.map(|condition| SeccompRule::new(vec![condition?])).collect()
 }
 
 /// What matches is denied: every family but the two that reach nothing outside this machine.

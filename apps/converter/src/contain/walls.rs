@@ -4,6 +4,7 @@ use super::{Containment, Reach};
 use crate::{
     egress::{Egress, Way},
     limits::{Limits, Network},
+    log_file,
     settings::Settings,
 };
 
@@ -52,7 +53,7 @@ impl Walls {
     pub fn of(settings: &Settings) -> Self {
         let mut closed = settings.files.clone();
         closed.push(settings.temp_dir.clone());
-        closed.extend(settings.log_file.clone());
+        closed.extend(settings.log_file.iter().flat_map(|path| log_file::all(path)));
         Self::new(closed, Egress::new(settings.networks.clone(), &settings.youtube_hosts))
     }
 
@@ -63,6 +64,20 @@ impl Walls {
             closed.extend(SECRETS.map(|secret| home.join(secret)));
         }
         Self { closed, egress }
+    }
+
+    /// What converters cannot read here although they should, as sentences for an operator.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        super::unlisted(&self.closed).iter().map(|folder| self.lack(folder)).collect()
+    }
+
+    fn lack(&self, folder: &Path) -> String {
+        format!(
+            "{} cannot be listed by this user, so converters cannot read what is in it, except beside what they are \
+             kept away from further below. Give this user the right to list it if they need more.",
+            folder.display()
+        )
     }
 
     /// The way out for a command, if it has one. It is open as long as the value lives.
@@ -91,6 +106,25 @@ impl Walls {
             readable,
             closed: self.closed.clone(),
             cpus: limits.cpus,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{args::Flags, settings::Environment};
+
+    #[test]
+    fn what_the_log_was_renamed_to_is_closed_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let variables = [("MORAG_LOG_FILE".to_owned(), "/var/log/mine".to_owned())];
+        let environment = Environment::of(variables, Path::new("/none/.env")).unwrap();
+        let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+        let settings = Settings::load(&flags, &environment).unwrap();
+        let walls = Walls::of(&settings);
+        for name in ["mine", "mine.1", "mine.2", "mine.3", "mine.4", "mine.5"] {
+            assert!(walls.closed.contains(&Path::new("/var/log").join(name)), "{name}");
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 use serde::Serialize;
 use tokio::{process::Command, time::timeout};
 
-use crate::{contain::Kernel, settings::Settings};
+use crate::{
+    contain::{Kernel, Walls},
+    settings::Settings,
+};
 
 /// How long a program may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +23,7 @@ pub(super) struct Machine {
     pub(super) temp_dir: PathBuf,
     /// What the disk of `temp_dir` has free, in bytes; none when it cannot be told.
     pub(super) free_bytes: Option<u64>,
-    /// What the kernel cannot keep converters away from.
+    /// What the kernel cannot keep converters away from, and what it keeps them away from although it should not.
     pub(super) kernel_lacks: Vec<String>,
 }
 
@@ -35,7 +38,8 @@ pub(super) struct Python {
 
 impl Machine {
     pub(super) async fn look(settings: &Settings) -> Self {
-        let kernel = tokio::task::spawn_blocking(|| Kernel::tried().lacks());
+        let walls = Walls::of(settings);
+        let kernel = tokio::task::spawn_blocking(move || [Kernel::tried().lacks(), walls.lacks()].concat());
         let (python, gpus, kernel) = tokio::join!(Python::look(&settings.python), gpus(), kernel);
         Self {
             python,

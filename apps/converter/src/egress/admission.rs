@@ -8,6 +8,7 @@ use std::{
 use domain::is_globally_routable;
 use ipnet::IpNet;
 
+use super::nearby::Nearby;
 use crate::limits::Hosts;
 
 /// How long resolving a name may take.
@@ -18,6 +19,7 @@ const RESOLVE: Duration = Duration::from_secs(20);
 pub(super) struct Rules {
     networks: Vec<IpNet>,
     youtube_hosts: Vec<String>,
+    nearby: Nearby,
 }
 
 /// Why nothing was connected to. What is displayed is told to the converter.
@@ -34,7 +36,7 @@ pub(super) enum Refused {
 impl Rules {
     pub(super) fn new(networks: Vec<IpNet>, youtube_hosts: &[String]) -> Self {
         let youtube_hosts = youtube_hosts.iter().map(|host| plain(host)).collect();
-        Self { networks, youtube_hosts }
+        Self { networks, youtube_hosts, nearby: Nearby::default() }
     }
 
     /// The addresses of a host that may be connected to: those, and no others that its name may mean later.
@@ -57,26 +59,33 @@ impl Rules {
             }
             Err(_) => return Err(Refused::Unreachable(format!("{host} was not resolved in time."))),
         };
-        let (admitted, others): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|address| self.admit(address.ip()));
-        match (admitted.is_empty(), others.first()) {
+        let (mut admitted, mut refusal) = (Vec::new(), None);
+        for address in found {
+            match self.judge(address.ip()).await {
+                Ok(()) => admitted.push(address),
+                Err(why) => refusal = refusal.or(Some(refused(&host, address.ip(), why))),
+            }
+        }
+        match (admitted.is_empty(), refusal) {
             (false, _) => Ok(admitted),
-            (true, Some(other)) => Err(Refused::Forbidden(self.not_routable(&host, other.ip()))),
+            (true, Some(refusal)) => Err(refusal),
             (true, None) => Err(Refused::Unreachable(format!("{host} has no address."))),
         }
     }
 
-    fn admit(&self, address: IpAddr) -> bool {
+    /// Whether an address is admitted; if not, what it is.
+    async fn judge(&self, address: IpAddr) -> Result<(), &'static str> {
         // ::ffff:127.0.0.1 leads to 127.0.0.1.
         let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(&address)) || is_globally_routable(address)
-    }
-
-    fn not_routable(&self, host: &str, address: IpAddr) -> String {
-        let meant = if host == address.to_string() { String::new() } else { format!(" ({address})") };
-        format!(
-            "{host}{meant} is neither globally routable nor in the setting `networks` (MORAG_WORKER_NETWORKS)."
-        )
+        if self.networks.iter().any(|network| network.contains(&address)) {
+            Ok(())
+        } else if !is_globally_routable(address) {
+            Err("neither globally routable nor")
+        } else if self.nearby.has(address).await {
+            Err("of this machine or its local network, and not")
+        } else {
+            Ok(())
+        }
     }
 
     fn check_host(&self, hosts: Hosts, host: &str) -> Result<(), Refused> {
@@ -92,6 +101,11 @@ impl Rules {
             ))),
         }
     }
+}
+
+fn refused(host: &str, address: IpAddr, why: &str) -> Refused {
+    let meant = if host == address.to_string() { String::new() } else { format!(" ({address})") };
+    Refused::Forbidden(format!("{host}{meant} is {why} in the setting `networks` (MORAG_WORKER_NETWORKS)."))
 }
 
 /// A host as it is compared: without the brackets of an IPv6 address, in lower case, without a dot at the end.
@@ -153,6 +167,21 @@ mod tests {
         }
         for host in ["127.0.0.1", "127.0.0.3", "192.168.1.1"] {
             refusal(&rules, Hosts::All, host).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_global_address_of_the_local_network_is_refused_unless_an_operator_named_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let routes = "|-- 9.9.9.0\n /24 link UNICAST\n|-- 8.8.8.8\n /32 host LOCAL\n";
+        std::fs::write(folder.path().join("fib_trie"), routes).unwrap();
+        let rules = Rules { nearby: Nearby(folder.path().to_owned()), ..rules(&["9.9.9.8/32"]) };
+        for host in ["9.9.9.9", "8.8.8.8", "[::ffff:8.8.8.8]"] {
+            let text = refusal(&rules, Hosts::All, host).await;
+            assert!(text.contains("local network") && text.contains("`networks`"), "{host}: {text}");
+        }
+        for host in ["9.9.9.8", "9.9.8.9", "8.8.8.9"] {
+            assert!(rules.addresses(Hosts::All, host, 80).await.is_ok(), "{host}");
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod admission;
 mod metered;
+mod nearby;
 mod serve;
 
 use std::{

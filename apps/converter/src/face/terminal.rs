@@ -8,8 +8,10 @@ use std::{
 use console::Term;
 use indicatif::TermLike;
 
-/// Standard error as a terminal that may go away: what is written to one that is gone is lost and no error, because the
-/// library that draws would panic at one.
+use crate::background::Background;
+
+/// Standard error as a terminal that may go away or be stopped: nobody waits for it, and what is written to one that is
+/// gone is lost and no error, because the library that draws would panic at one.
 #[derive(Debug)]
 pub(super) struct Terminal {
     term: Term,
@@ -77,7 +79,6 @@ impl TermLike for Terminal {
 
     fn flush(&self) -> io::Result<()> {
         let next = mem::take(&mut *self.next.lock().unwrap_or_else(PoisonError::into_inner));
-        let _ = io::stderr().write_all(next.as_bytes());
-        Ok(())
+        Background::standard_error().write_all(next.as_bytes())
     }
 }

@@ -9,7 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs, io,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, Once, PoisonError},
     time::Duration,
@@ -244,19 +244,23 @@ fn process(id: i32) -> Option<Process> {
 }
 
 /// Kills this user's processes that work below this folder or whose environment names a folder below it: what a
-/// killed predecessor of this program left running. None of them is a child of this one.
+/// killed predecessor of this program left running. None of them is a child of this one. Processes that find another
+/// folder at this path, as those in containers do, are none of them.
 ///
 /// # Errors
 /// When the folder cannot be looked at, or some of them cannot be killed.
 pub(crate) fn kill_left_below(folder: &Path) -> io::Result<()> {
     let real = folder.canonicalize()?;
+    let place = place(&real)?;
     let is_below = |path: &Path| path.starts_with(&real) || path.starts_with(folder);
     for round in 0..ROUNDS {
         let processes = processes();
         let mut left = processes.iter().filter(|process| {
             let works_there =
                 || fs::read_link(format!("/proc/{}/cwd", process.id)).is_ok_and(|path| is_below(&path));
-            !process.is_zombie && process.id != getpid() && (works_there() || is_marked(process.id, is_below))
+            let is_meant = || works_there() || is_marked(process.id, is_below);
+            let root = PathBuf::from(format!("/proc/{}/root", process.id));
+            !process.is_zombie && process.id != getpid() && is_meant() && finds(&root, &real, place)
         });
         let mut any = false;
         for process in left.by_ref() {
@@ -273,4 +277,31 @@ pub(crate) fn kill_left_below(folder: &Path) -> io::Result<()> {
         std::thread::sleep(ROUND);
     }
     Err(io::Error::other("processes of an earlier remote-converter work there and cannot be killed"))
+}
+
+/// What tells a file or folder from all others: its device and number there.
+fn place(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// Whether a process with this root finds at a path what is at this place.
+fn finds(root: &Path, path: &Path, expected: (u64, u64)) -> bool {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    place(&root.join(below)).is_ok_and(|found| found == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_another_folder_at_the_same_path_is_not_killed() {
+        let (folder, container) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let real = folder.path().canonicalize().unwrap();
+        let place = place(&real).unwrap();
+        assert!(finds(Path::new("/proc/self/root"), &real, place));
+        fs::create_dir_all(container.path().join(real.strip_prefix("/").unwrap())).unwrap();
+        assert!(!finds(container.path(), &real, place));
+        assert!(!finds(&container.path().join("none"), &real, place));
+    }
 }

@@ -154,6 +154,23 @@ fn a_later_attempt_inherits_what_an_earlier_one_finished() {
 }
 
 #[test]
+fn a_later_attempt_inherits_what_came_too_late_and_nothing_that_was_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let spool = spool(parent.path());
+    let server: BaseUrl = "http://localhost:8000".parse().unwrap();
+    let lease = |job: &str| Lease { job_id: job.to_owned(), token: "new".into() };
+    spool.reject_late(&spool.write(&mut large("a", 1)).unwrap()).unwrap();
+    spool.reject(&spool.write(&mut result("b", 1)).unwrap()).unwrap();
+    assert_eq!(fs::read_dir(&spool.folder).unwrap().count(), 0);
+
+    let (_, inherited) = spool.inherit(&server, &lease("a"), 2).unwrap().unwrap();
+    let read: ResultDocument =
+        serde_json::from_slice(&fs::read(spool.document(&inherited).unwrap().path()).unwrap()).unwrap();
+    assert_eq!(read.content.len(), 5 * (MOST_INLINE / 4));
+    assert!(spool.inherit(&server, &lease("b"), 2).unwrap().is_none());
+}
+
+#[test]
 fn documents_without_their_results_are_removed() {
     let parent = tempfile::tempdir().unwrap();
     let spool = spool(parent.path());

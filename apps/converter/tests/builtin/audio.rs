@@ -85,6 +85,10 @@ async fn what_is_no_speech_is_refused_with_a_reason() {
     encoded(1, &speech);
     let silence = bench.parent.path().join("silence.wav");
     ffmpeg(["-f".as_ref(), "lavfi".as_ref(), "-i".as_ref(), "anullsrc=d=1".as_ref(), silence.as_os_str()]);
+    let nothing = bench.parent.path().join("nothing.wav");
+    ffmpeg(["-f".as_ref(), "lavfi".as_ref(), "-i".as_ref(), "anullsrc=d=0".as_ref(), nothing.as_os_str()]);
+    let refusal = bench.refusal(&ContentType::Audio, &nothing, json!({})).await;
+    assert!(refusal.ends_with("The source holds no sound: its audio stream is empty."), "{refusal}");
     for (path, options, why) in [
         (&silence, json!({}), "No speech"),
         (&speech, json!({"language": "de"}), "English only"),

@@ -17,7 +17,7 @@ async fn text_is_passed_through_as_it_is() {
     let text = "\u{feff}  # A  title #\r\n\r\n<b>not html</b> & caf\u{e9} \u{1f600}\n\n\ttail \n\n";
     for name in ["a.md", "a.txt", "noextension"] {
         let converted = bench.document(&bench.file(name, text)).await;
-        assert_eq!(converted.content, text, "{name}");
+        assert_eq!(converted.content, text.trim_start_matches('\u{feff}'), "{name}");
         assert_eq!(converted.metadata["encoding"], "utf-8");
         assert_eq!(converted.metadata["converter"], "document-markitdown");
     }
@@ -27,7 +27,53 @@ async fn text_is_passed_through_as_it_is() {
     let latin = bench.document(&bench.file("latin.txt", b"caf\xe9 cr\xe8me, d\xe9j\xe0 vu")).await;
     assert_eq!(latin.content, "caf\u{e9} cr\u{e8}me, d\u{e9}j\u{e0} vu");
     let wide: Vec<u8> = "\u{feff}wide \u{e9}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(bench.document(&bench.file("wide.txt", wide)).await.content, "wide \u{e9}");
+    assert_eq!(bench.document(&bench.file("wide.txt", &wide)).await.content, "wide \u{e9}");
+    // Cut within a character.
+    let cut = &wide[..wide.len() - 1];
+    assert_eq!(bench.document(&bench.file("cut.txt", cut)).await.content, "wide \u{fffd}");
+    assert_eq!(bench.document(&bench.file("cut.csv", cut)).await.content, "| wide \u{fffd} |\n| --- |\n");
+    let about = "A text about the mark %PDF- of PDF files";
+    assert_eq!(bench.document(&bench.file("about.txt", about)).await.content, about);
+}
+
+#[tokio::test]
+async fn text_in_an_old_encoding_is_decoded_by_what_fits_its_language() {
+    let bench = Bench::new(ContentType::Document).await;
+    let quoted = b"He said \x93hello\x94 \x96 it costs \x805. Gr\xf6\xdfe";
+    let polish = b"Za\xbf\xf3\xb3\xe6 g\xea\x9cl\xb9 ja\x9f\xf1. To jest zwyk\xb3y tekst po polsku, \
+                   kt\xf3ry ma kilka s\xb3\xf3w.";
+    for (bytes, encoding, text) in [
+        (&quoted[..], "cp1252", "He said “hello” – it costs €5. Größe"),
+        (b"Gr\xf6\xdfe", "cp1252", "Größe"),
+        (polish, "cp1250", "Zażółć gęślą jaźń. To jest zwykły tekst po polsku, który ma kilka słów."),
+    ] {
+        let converted = bench.document(&bench.file("old.txt", bytes)).await;
+        assert_eq!(converted.content, text);
+        assert_eq!(converted.metadata["encoding"], encoding);
+    }
+}
+
+#[tokio::test]
+async fn office_files_that_programs_wrote_lose_nothing_but_their_pictures() {
+    let bench = Bench::open(ContentType::Document, within_bounds).await;
+    let made = samples(&bench, &["odd office"]);
+    let album = bench.document(&made.join("album.docx")).await.content;
+    assert!(album.starts_with("| a\\|b | c |\n| --- | --- |\n\n[Picture: a dog]\n"), "{}", &album[..200]);
+    assert_eq!(album.matches("[Picture: a dog]").count(), 2000);
+    let slides = bench.document(&made.join("table.pptx")).await.content;
+    assert_eq!(slides, "<!-- Slide number: 1 -->\n\n| a\\|b |\n| --- |\n| c |");
+    for name in ["picture.docx", "picture.pptx"] {
+        let refusal = bench.refusal(&ContentType::Document, &made.join(name), json!({})).await;
+        assert!(refusal.contains("no text besides its pictures"), "{name}: {refusal}");
+    }
+
+    let sheet = bench.document(&made.join("formulas.xlsx")).await;
+    let table = "| Kind | Sum |\n| --- | --- |\n| Cod | =SUM(C2:C9) |\n| Eel | 4 |\n";
+    assert_eq!(sheet.content, format!("## Sheet\n\n{table}"));
+    assert_eq!(sheet.metadata["uncalculated_formulas"], 1);
+    let stray = bench.document(&made.join("stray.xlsx")).await.content;
+    let head = "## Sheet\n\n| row 0 | 0 | stray |\n| --- | --- | --- |\n| row 1 | 1 |  |\n";
+    assert!(stray.starts_with(head) && stray.contains("\n| row 5999 | 5999 |  |\n"), "{}", &stray[..200]);
 }
 
 #[tokio::test]
@@ -149,6 +195,9 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
         ("torn.docx", [&word[..200], b"torn", &word[204..]].concat(), "damaged"),
         ("protected.docx", [old.clone(), vec![0; 1000], name].concat(), "protected by a password"),
         ("old.docx", [old, vec![0; 1000]].concat(), "before 2007"),
+        ("rich.docx", br"{\rtf1 hello}".to_vec(), "is RTF"),
+        ("text.pdf", b"hello".to_vec(), "named .pdf but holds plain text"),
+        ("noise.txt", [b"\xff\xfe".to_vec(), vec![0xdc; 1000]].concat(), "damaged"),
         ("picture.pdf", b"\x89PNG\r\n\x1a\n\0\0\0".to_vec(), "none of PDF"),
         ("empty.pdf", Vec::new(), "empty"),
         ("empty.txt", b" \n".to_vec(), "no text"),
@@ -230,14 +279,14 @@ async fn nothing_that_a_document_names_is_opened() {
 
 /// What stands in for docling, which is too large to install for a test.
 const DOCLING: &str = "
+from docling.exceptions import ConversionError
+
+
 class Document:
     name = 'From docling'
 
     def export_to_markdown(self):
         return self.text
-
-    def num_pages(self):
-        return 7
 
 
 class Result:
@@ -246,6 +295,8 @@ class Result:
 
 class DocumentConverter:
     def convert(self, source, raises_on_error=True):
+        if source.endswith('.html'):
+            raise ConversionError('no such thing')
         Result.document.text = f'docling read {source}'
         return Result()
 ";
@@ -256,6 +307,7 @@ async fn docling_is_taken_when_the_job_asks_for_it_and_it_is_there() {
         for (name, text) in [
             ("docling/__init__.py", ""),
             ("docling/document_converter.py", DOCLING),
+            ("docling/exceptions.py", "class ConversionError(RuntimeError):\n    pass\n"),
             ("docling-9.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: docling\nVersion: 9.9\n"),
         ] {
             std::fs::create_dir_all(built_in.join(name).parent().unwrap()).unwrap();
@@ -270,8 +322,17 @@ async fn docling_is_taken_when_the_job_asks_for_it_and_it_is_there() {
     assert!(converted.content.starts_with("docling read /"), "{}", converted.content);
     assert_eq!(
         (&converted.metadata["tool"], &converted.metadata["pages"]),
-        (&json!("docling 9.9"), &json!(7))
+        (&json!("docling 9.9"), &json!(1))
     );
+    assert_eq!(converted.metadata["title"], "Annual Report");
+    for (name, bytes, why) in [
+        ("page.html", &b"<html>"[..], "docling cannot read it: no such thing"),
+        ("protected.pdf", include_bytes!("protected.pdf"), "protected by a password"),
+    ] {
+        let file = bench.file(name, bytes);
+        let refusal = bench.refusal(&ContentType::Document, &file, json!({"use_docling": true})).await;
+        assert!(refusal.contains(why), "{name}: {refusal}");
+    }
     let converted = with(json!({"use_docling": false})).await;
     assert!(converted.content.contains("Hello from page one"), "{}", converted.content);
 

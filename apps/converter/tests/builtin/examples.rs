@@ -3,13 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use domain::ContentType;
 use remote_converter::{convert::ConvertError, descriptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{Bench, document::pdf_drawn};
+use crate::{Bench, document::pdf_drawn, python};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("examples/converters")
@@ -68,7 +69,7 @@ class CLASS:
         if not source.startswith("http"):
             with open(source) as file:
                 source = file.read()
-        metadata = {"options": options, "day": datetime.date(2024, 5, 6)}
+        metadata = {"options": options, "day": datetime.date(2024, 5, 6), "share": [float("nan")]}
         return ProcessingResult(True, f"CLASS read {source}", metadata, 0.1, None)
 "#;
 
@@ -96,6 +97,7 @@ async fn the_processors_of_the_original_are_converters_of_all_six_types() {
         assert_eq!(converted.content.trim_end(), format!("{class} read {source}"));
         assert_eq!(converted.metadata["options"], json!({"a": 1}));
         assert_eq!(converted.metadata["day"], "2024-05-06");
+        assert_eq!(converted.metadata["share"], json!([null]));
         assert_eq!(converted.metadata["converter"], format!("morag-{}", content_type.as_str()));
         assert_eq!(seen, [67]);
         match bench.convert(&content_type, &file, json!({"fail": true})).await.0 {
@@ -105,6 +107,20 @@ async fn the_processors_of_the_original_are_converters_of_all_six_types() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn numbers_that_json_does_not_know_are_left_out_of_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import sys; sys.path.insert(0, sys.argv.pop(1)); from converting import run\n\
+                  known = {'a': float('nan'), 'b': [1.5, float('inf')]}\n\
+                  run(lambda path, options: ('text', known), None)";
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+    let mut command = Command::new(python());
+    command.args(["-c", script]).arg(built_in).args(["--input", "none", "--output", "output"]);
+    assert!(command.current_dir(folder.path()).status().unwrap().success());
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("output")).unwrap()).unwrap();
+    assert_eq!(result, json!({"content": "text", "metadata": {"a": null, "b": [1.5, null]}}));
 }
 
 #[test]

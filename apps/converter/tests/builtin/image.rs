@@ -34,6 +34,18 @@ async fn the_text_of_an_image_is_recognised() {
 }
 
 #[tokio::test]
+async fn an_image_too_thin_for_letters_takes_no_memory_and_others_are_read() {
+    let bench = Bench::new(IMAGE).await;
+    let made = samples(&bench, &["images"]);
+    for name in ["high.png", "wide.png"] {
+        let converted = bench.convert(&IMAGE, &made.join(name), json!({})).await.0.unwrap();
+        assert_eq!(converted.metadata["text_found"], false, "{name}");
+    }
+    let strip = bench.convert(&IMAGE, &made.join("strip.png"), json!({})).await.0.unwrap();
+    says_text(&strip.content, &["Invoice number 20417"]);
+}
+
+#[tokio::test]
 async fn an_image_without_text_says_what_it_is() {
     let bench = Bench::new(IMAGE).await;
     let photo = samples(&bench, &["images"]).join("photo.jpg");

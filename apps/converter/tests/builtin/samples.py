@@ -70,12 +70,49 @@ def documents():
     )
 
 
+def odd_office():
+    """Office files as programs write them: formulas without values, a stray cell, tables without a head, pictures."""
+    book = openpyxl.Workbook()
+    for row in (["Kind", "Sum"], ["Cod", "=SUM(C2:C9)"], ["Eel", 4]):
+        book.active.append(row)
+    book.save("formulas.xlsx")
+    book = openpyxl.Workbook()
+    for number in range(6000):
+        book.active.append([f"row {number}", None, number])
+    book.active["XFD1"] = "stray"
+    book.save("stray.xlsx")
+
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006"
+    shown = f'<w:p><w:r><w:drawing><wp:inline xmlns:wp="{drawing}/wordprocessingDrawing"><wp:docPr descr="a dog"/><a:graphic xmlns:a="{drawing}/main"><a:graphicData><pic:pic xmlns:pic="{drawing}/picture"><pic:blipFill><a:blip r:embed="p"/></pic:blipFill></pic:pic></a:graphicData></a:graphic></wp:inline></w:drawing></w:r></w:p>'
+    relations = RELS.replace('"r1"', '"p"').replace("/officeDocument\"", "/image\"").replace("word/document.xml", "media/p.png")
+    more = {"word/_rels/document.xml.rels": relations, "word/media/p.png": os.urandom(3 << 20)}
+    row = "<w:tr>" + "".join(f"<w:tc><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:tc>" for text in ("a|b", "c")) + "</w:tr>"
+    word("album.docx", f"<w:tbl>{row}</w:tbl>" + shown * 2000, **more)
+    word("picture.docx", shown, **more)
+
+    Image.new("RGB", (30, 30), "red").save("plain.png")
+    show = pptx.Presentation()
+    shapes = show.slides.add_slide(show.slide_layouts[6]).shapes
+    shapes.add_picture("plain.png", 0, 0)
+    show.save("picture.pptx")
+    cells = shapes.add_table(2, 1, 0, 0, 9999, 9999).table
+    cells.cell(0, 0).text, cells.cell(1, 0).text = "a|b", "c"
+    show.save("table.pptx")
+
+
 def images():
     picture = Image.new("RGB", (1000, 360), "white")
     font = ImageFont.load_default(40)
     for number, line in enumerate(LINES):
         ImageDraw.Draw(picture).text((30, 30 + 100 * number), line, fill="black", font=font)
     picture.save("text.png")
+    # RapidOCR enlarges the first to many gigabytes, and shrinks the second to nothing.
+    thin = [Image.new("RGB", size, "white") for size in ((1, 600), (3000, 2))]
+    thin[0].save("high.png")
+    thin[1].save("wide.png")
+    strip = Image.new("RGB", (2400, 30), "white")
+    ImageDraw.Draw(strip).text((3, 1), LINES[0], fill="black", font=ImageFont.load_default(24))
+    strip.save("strip.png")
     pages = []
     for line in LINES[:2]:
         page = Image.new("L", (1000, 200), "white")
@@ -177,6 +214,7 @@ if __name__ == "__main__":
     made = {
         "documents": documents,
         "images": images,
+        "odd office": odd_office,
         "scans": lambda: scans(images()),
         "bombs": bombs,
         "curious": lambda: curious(*sys.argv[3:]),

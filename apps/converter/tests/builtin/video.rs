@@ -108,6 +108,36 @@ async fn a_video_in_which_nobody_speaks_is_described() {
 }
 
 #[tokio::test]
+async fn of_several_tracks_the_wanted_one_is_heard_and_the_next_where_nobody_speaks() {
+    let bench = Bench::new(ContentType::Video).await;
+    // The first says one clip, the second the other, and nobody speaks in the third.
+    let (first, second) = (clip(0), clip(1));
+    for (name, default, language, options, expected) in [
+        ("default.mkv", "1", "ger", json!({}), 2),
+        ("language.mkv", "0", "eng", json!({"language": "en"}), 2),
+        ("silent.mkv", "2", "ger", json!({}), 1),
+    ] {
+        let film = bench.parent.path().join(name);
+        let language = format!("language={language}");
+        let default = format!("-disposition:a:{default}");
+        let mut arguments: Vec<&OsStr> =
+            vec!["-i".as_ref(), first.as_os_str(), "-i".as_ref(), second.as_os_str()];
+        arguments.extend(
+            ["-f", "lavfi", "-i", "anullsrc=d=3", "-map", "0", "-map", "1", "-map", "2"].map(OsStr::new),
+        );
+        arguments.extend(
+            ["-disposition:a", "0", &default, "default", "-metadata:s:a:1", &language].map(OsStr::new),
+        );
+        arguments.push(film.as_os_str());
+        ffmpeg(arguments);
+        let converted = bench.convert(&ContentType::Video, &film, options).await.0.unwrap();
+        assert_eq!(converted.metadata["audio_track"], expected, "{name}: {}", converted.content);
+        let said = CLIPS[expected - 1].1;
+        assert!(share_of_words(said, &converted.content) >= 0.4, "{name}: {}", converted.content);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_video_is_refused_with_a_reason() {
     let bench = Bench::new(ContentType::Video).await;
     let film = bench.parent.path().join("film.mp4");

@@ -13,7 +13,11 @@ use domain::ContentType;
 use remote_converter::convert::ConvertError;
 use serde_json::{Value, json};
 
-use crate::{Bench, document::samples, python, says_text};
+use crate::{
+    Bench,
+    document::{pdf_drawn, samples},
+    python, says_text,
+};
 
 const WEB: ContentType = ContentType::Web;
 
@@ -204,10 +208,123 @@ async fn what_is_no_page_is_refused_and_what_may_become_one_is_tried_again() {
         assert!(refusal.contains("not the URL of a page"), "{text}: {refusal}");
     }
     match bench.convert(&WEB, &site.source(&bench, "/busy"), json!({})).await.0 {
-        Err(ConvertError::Failed { message, retryable: true }) => {
-            assert!(message.contains("503"), "{message}")
+        Err(ConvertError::Elsewhere(message)) => assert!(message.contains("503"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn text_is_read_in_the_encoding_that_its_sender_names() {
+    let site = Site::start(|path| match path {
+        "/latin" => answer("200 OK", "Content-Type: text/plain; charset=iso-8859-1\r\n", b"Gr\xf6\xdfe"),
+        "/koi8" => answer("200 OK", "Content-Type: text/plain; charset=KOI8-R\r\n", b"\xcd\xcf\xd2\xc5"),
+        _ => answer("200 OK", "Content-Type: text/plain; charset=no-such\r\n", "Gr\u{f6}\u{df}e".as_bytes()),
+    });
+    let bench = Bench::new(WEB).await;
+    for (path, text, encoding) in [
+        ("/latin", "Gr\u{f6}\u{df}e", "cp1252"),
+        ("/koi8", "\u{43c}\u{43e}\u{440}\u{435}", "koi8-r"),
+        ("/unknown", "Gr\u{f6}\u{df}e", "utf-8"),
+    ] {
+        let converted = bench.convert(&WEB, &site.source(&bench, path), json!({})).await.0.unwrap();
+        assert_eq!((converted.content.trim_end(), &converted.metadata["encoding"]), (text, &json!(encoding)));
+    }
+}
+
+#[tokio::test]
+async fn the_first_bytes_say_what_an_answer_is_before_its_header_does() {
+    let bench = Bench::new(WEB).await;
+    let made = samples(&bench, &["documents"]);
+    let word = fs::read(made.join("minutes.docx")).unwrap();
+    let pdf = pdf_drawn(&["BT /F1 12 Tf 72 700 Td (The price of cod) Tj ET".to_owned()]);
+    let site = Site::start(move |path| match path {
+        "/pdf" => page(&pdf),
+        _ => answer("200 OK", "Content-Type: application/octet-stream\r\n", &word),
+    });
+    let converted = bench.convert(&WEB, &site.source(&bench, "/pdf"), json!({})).await.0.unwrap();
+    assert!(converted.content.contains("The price of cod"), "{}", converted.content);
+    assert_eq!(converted.metadata["format"], "pdf");
+    let converted = bench.convert(&WEB, &site.source(&bench, "/word"), json!({})).await.0.unwrap();
+    assert!(converted.content.contains("# The meeting"), "{}", converted.content);
+}
+
+#[tokio::test]
+async fn a_body_that_is_broken_off_is_tried_again_and_one_that_cannot_be_unpacked_is_refused() {
+    let site = Site::start(|path| match path {
+        "/cut" => b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 99999\r\n\r\n<p>".to_vec(),
+        "/gzip" => answer("200 OK", "Content-Type: text/html\r\nContent-Encoding: gzip\r\n", b"no gzip"),
+        _ => answer("200 OK", "Content-Type: text/html\r\nContent-Encoding: br\r\n", b"\x0b\x02\x80<p>\x03"),
+    });
+    let bench = Bench::new(WEB).await;
+    match bench.convert(&WEB, &site.source(&bench, "/cut"), json!({})).await.0 {
+        Err(ConvertError::Elsewhere(message)) => {
+            assert!(message.contains("127.0.0.1 broke off while it sent the page: "), "{message}");
+            assert!(!message.contains(" 99996."), "{message}");
         }
         other => panic!("{other:?}"),
+    }
+    for (path, why) in [("/gzip", "127.0.0.1 sent cannot be unpacked"), ("/brotli", "packed as br")] {
+        let refusal = bench.refusal(&WEB, &site.source(&bench, path), json!({})).await;
+        assert!(refusal.contains(why), "{path}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_links_keeps_them() {
+    let site = Site::start(|_| {
+        let shops =
+            (1..=20).map(|n| format!("<li><a href='/shop/{n}'>Fish shop number {n} of the harbour</a></li>"));
+        page(
+            format!("<html><body><h1>Shops</h1><ul>{}</ul></body></html>", shops.collect::<String>())
+                .as_bytes(),
+        )
+    });
+    let bench = Bench::new(WEB).await;
+    let converted = bench.convert(&WEB, &site.source(&bench, "/"), json!({})).await.0.unwrap();
+    for n in [1, 20] {
+        let link = format!("[Fish shop number {n} of the harbour](http://{}/shop/{n})", site.address);
+        assert!(converted.content.contains(&link), "{link}: {}", converted.content);
+    }
+}
+
+/// Sends `begin` and then a letter at a time for as long as it is read.
+fn dripping(begin: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        path_of(&stream);
+        let mut sent = stream.write_all(begin.as_bytes());
+        while sent.is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            sent = stream.write_all(b"a");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_page_or_a_head_that_drips_is_given_up_after_the_time_that_a_page_may_take() {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+    // The same script with less patience, and no proxy before it.
+    let script =
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import web; web.MOST_SECONDS = 1; web.main()";
+    for begin in [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 99999\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 99999\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Letters: ",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("source"), format!("http://{}/", dripping(begin))).unwrap();
+        let mut command = Command::new(python());
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        command.args(["-c", script]).arg(&built_in).args(["--input", "source", "--output", "output"]);
+        let ran = command.current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(75), "{said}");
+        assert_eq!(said.trim_end(), "The page was not there within 1 s.");
     }
 }
 
@@ -234,7 +351,7 @@ async fn https_goes_through_the_proxy_and_certificates_are_checked() {
 
     let bench = Bench::new(WEB).await;
     match bench.convert(&WEB, &bench.file("source.txt", &url), json!({})).await.0 {
-        Err(ConvertError::Failed { message, retryable: true }) => {
+        Err(ConvertError::Elsewhere(message)) => {
             assert!(
                 message.contains("127.0.0.1 cannot be reached") && message.contains("certificate"),
                 "{message}"

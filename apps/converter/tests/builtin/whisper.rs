@@ -84,6 +84,43 @@ async fn faster_whisper_makes_a_transcript() {
     assert!(refusal.contains("does not know the language 'xx'"), "{refusal}");
 }
 
+/// What Python prints that has the script `audio_whisper` as a module and the tiny model, and in `argv` a recording.
+fn printed(device: &str, code: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    make("ct2", &folder.path().join("tiny"));
+    encoded(0, &folder.path().join("clip.mp3"));
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+    let script = format!("import sys; sys.path.insert(0, sys.argv[1]); import audio_whisper, speech\n{code}");
+    let mut command = Command::new(python());
+    command.args(["-c", &script]).arg(built_in).current_dir(folder.path());
+    command.env("MORAG_WHISPER_MODEL", "tiny").env("MORAG_WHISPER_DEVICE", device);
+    let ran = command.output().unwrap();
+    (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
+}
+
+#[test]
+fn a_gpu_without_the_library_that_it_needs_is_not_used_and_is_said_to_be_of_no_use() {
+    let code = "import ctranslate2; ctranslate2.get_cuda_device_count = lambda: 1\n\
+                audio_whisper.CUBLAS = 'libof-no-machine.so'; print(audio_whisper.check())";
+    let (fine, said) = printed("auto", code);
+    assert!(fine && said.contains("model tiny on cpu (the GPU needs libof-no-machine.so"), "{said}");
+    let (fine, said) = printed("cuda", code);
+    assert!(!fine && said.contains("MORAG_WHISPER_DEVICE is cuda, and the GPU needs libof-no"), "{said}");
+}
+
+#[test]
+fn a_long_recording_is_recognised_in_stretches_whose_times_go_on() {
+    // The clip lasts seven seconds, and the model says the same of each stretch.
+    let code = "audio_whisper.STRETCH_SECONDS = 4; audio_whisper.CUT_SECONDS = 2\n\
+                from converting import Steps\n\
+                segments, known = audio_whisper.recognise('clip.mp3', speech.Wanted.of({'vad_filter': False}), Steps().part)\n\
+                assert [one.text for one in segments] == ['He was', 'not ill disposed'] * 2, segments\n\
+                assert 3 < segments[2].start < 7 and segments[1].end < segments[2].start, segments\n\
+                assert 6.5 < known['duration_seconds'] < 7.5, known";
+    let (fine, said) = printed("cpu", code);
+    assert!(fine, "{said}");
+}
+
 #[tokio::test]
 async fn a_model_in_the_hugging_face_cache_is_found() {
     let bench = Bench::open(ContentType::Audio, |folder, built_in| {

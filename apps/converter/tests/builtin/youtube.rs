@@ -169,7 +169,7 @@ fn addresses_that_lead_to_no_video_are_refused_with_a_reason() {
     // A server that is not there may be there again.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ran = server.run(&format!("http://{closed}/talk.mp4"), &json!({}));
-    assert_eq!(ran.code, Some(1), "{}", ran.said);
+    assert_eq!(ran.code, Some(75), "{}", ran.said);
     assert!(
         ran.said.contains("yt-dlp cannot get the video") && !ran.said.contains("Traceback"),
         "{}",

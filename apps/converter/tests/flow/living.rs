@@ -59,6 +59,26 @@ async fn a_converter_that_starts_while_its_machine_goes_away_takes_no_work() {
     assert!(log.contains("this machine goes away") && !server.has_seen("poll", ""), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_converter_that_starts_while_its_machine_goes_away_submits_what_is_left() {
+    let server = Server::start().await;
+    server.answer_result(503, crate::server::problem(503, "unavailable"));
+    let mut converter = Converter::start_with(&server, COPY, &["--spot-notice", "./going"]);
+    let job = server.offer("precious");
+    server.wait_for("result", &job).await;
+    converter.signal("KILL");
+    converter.end().await;
+
+    server.forget();
+    server.answer_result(200, json!({"status": "completed", "ingestion_continued": false}));
+    std::fs::write(converter.home().join("going"), ahead(600)).unwrap();
+    let mut converter = converter.again();
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(server.has_seen("result", &job) && !server.has_seen("poll", ""), "{log}");
+    assert_eq!(converter.files_in("spool"), 0);
+}
+
 /// EC2's metadata service, which has no notice before its second answer. The requests that it gets, as text.
 async fn metadata_service(notice: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -151,7 +151,7 @@ async fn what_is_left_holds_up_neither_polls_nor_each_other_and_is_kept_for_its_
     let mut converter = converter.again();
     server.wait_for("poll", "").await;
     for job in &jobs {
-        server.wait_for("result", job).await;
+        assert!(server.has_seen_before("result", job, "poll"));
     }
     server.answer_result(404, server::problem(404, "not-found"));
     converter.logged("stays in the spool").await;
@@ -208,6 +208,65 @@ async fn a_result_that_comes_too_late_is_put_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_came_too_late_is_what_the_next_attempt_submits() {
+    let server = Server::start().await;
+    server.answer_result(409, server::problem(409, "stale-lease"));
+    let converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    server.wait_for("result", &job).await;
+    converter.folder_emptied("spool").await;
+
+    server.forget();
+    server.answer_result(200, json!({"status": "completed", "ingestion_continued": false}));
+    server.offer_other(|offer| {
+        offer["job_id"] = json!(job);
+        offer["attempt"] = json!(2);
+        offer["lease_token"] = json!("token-of-the-second");
+    });
+    let result = server.wait_for("result", &job).await;
+    assert_eq!((&result.body["content"], &*result.lease_token), (&json!("hello"), "token-of-the-second"));
+    converter.logged("an earlier attempt has finished").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_submits_what_an_earlier_process_left() {
+    let server = Server::start().await;
+    server.answer_result(503, server::problem(503, "unavailable"));
+    let mut converter = Converter::start(&server, COPY);
+    let job = server.offer("precious");
+    server.wait_for("result", &job).await;
+    converter.signal("KILL");
+    converter.end().await;
+
+    server.forget();
+    let mut converter = converter.again();
+    server.wait_for("poll", "").await;
+    converter.signal("TERM");
+    converter.logged("stopping").await;
+    server.answer_result(200, json!({"status": "completed", "ingestion_continued": false}));
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(converter.files_in("spool"), 0, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_well_when_it_starts_is_waited_for() {
+    let server = Server::start().await;
+    server.answer_health(503);
+    let _converter = Converter::start(&server, COPY);
+    let job = server.offer("hello");
+    assert_eq!(server.wait_for("result", &job).await.body["content"], "hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_limit_beyond_all_clocks_is_none() {
+    let server = Server::start().await;
+    let _converter = Converter::start(&server, COPY);
+    let job = server.offer_other(|offer| offer["run_timeout_seconds"] = json!(u64::MAX));
+    assert_eq!(server.wait_for("result", &job).await.body["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_result_is_uploaded() {
     let server = Server::start().await;
     let _converter = Converter::start(
@@ -247,16 +306,17 @@ async fn a_machine_that_cannot_write_gives_jobs_back_and_takes_none_until_it_can
     let server = Server::start().await;
     let converter = Converter::start_with(&server, COPY, &["--max-jobs", "1"]);
     server.wait_for("poll", "").await;
-    // Gone, a folder takes as little as a full disk, also for root.
+    // What is no folder takes as little as a full disk, also for root.
     let work = converter.home().join("temp/work");
     std::fs::remove_dir(&work).unwrap();
+    std::fs::write(&work, "").unwrap();
     let job = server.offer("hello");
     server.wait_for("release", &job).await;
     server.forget();
     let job = server.offer("again");
     converter.logged("nothing can be written to `temp_dir`").await;
     assert!(!server.has_seen("poll", ""));
-    std::fs::create_dir(&work).unwrap();
+    std::fs::remove_file(&work).unwrap();
     assert_eq!(server.wait_for("result", &job).await.body["content"], "again");
     assert!(!server.has_seen("release", &job));
 }
@@ -378,15 +438,16 @@ async fn the_connection_test_tells_what_is_wrong_by_its_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_wrong_ends_the_program_before_any_poll() {
     let server = Server::start().await;
-    for (flags, why) in [
-        (["--content-types", "x-test,youtube"], "`youtube`"),
-        (["--poll-interval", "0"], "`--poll-interval`"),
-        (["--converters", "/nowhere.yaml"], "/nowhere.yaml"),
-        (["--temp-dir", "/proc/nowhere"], "`temp_dir`"),
-        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    for (expected, flags, why) in [
+        (2, ["--content-types", "x-test,youtube"], "`youtube`"),
+        (2, ["--poll-interval", "0"], "`--poll-interval`"),
+        (2, ["--converters", "/nowhere.yaml"], "/nowhere.yaml"),
+        // It may be on a disk that is not there yet.
+        (1, ["--temp-dir", "/proc/nowhere"], "`temp_dir`"),
+        (2, ["--config", "/nowhere.yaml"], "/nowhere.yaml"),
     ] {
         let (code, log) = Converter::start_with(&server, COPY, &flags).end().await;
-        assert_eq!(code, Some(2), "{log}");
+        assert_eq!(code, Some(expected), "{log}");
         assert!(log.contains(why) && !log.contains("secret"), "{log}");
     }
     assert!(!server.has_seen("poll", ""));

@@ -30,6 +30,7 @@ struct State {
     offers: Vec<Value>,
     offered: usize,
     seen: Vec<Call>,
+    health: u16,
     progress: (u16, Value),
     result: (u16, Value),
     refuse_polls: bool,
@@ -62,6 +63,7 @@ impl Server {
             offers: Vec::new(),
             offered: 0,
             seen: Vec::new(),
+            health: 200,
             progress: (200, going_on),
             result: (200, json!({"status": "completed", "ingestion_continued": false})),
             refuse_polls: false,
@@ -119,6 +121,11 @@ impl Server {
         id
     }
 
+    /// Answers questions for its health with this status.
+    pub(crate) fn answer_health(&self, status: u16) {
+        self.state().health = status;
+    }
+
     pub(crate) fn answer_progress(&self, status: u16, body: Value) {
         self.state().progress = (status, body);
     }
@@ -152,6 +159,13 @@ impl Server {
 
     pub(crate) fn has_seen(&self, verb: &str, job: &str) -> bool {
         self.find(|call| call.verb == verb && call.job == job).is_some()
+    }
+
+    /// Whether such a call was made before the first one of that verb.
+    pub(crate) fn has_seen_before(&self, verb: &str, job: &str, later: &str) -> bool {
+        let state = self.state();
+        let mut earlier = state.seen.iter().take_while(|call| call.verb != later);
+        earlier.any(|call| call.verb == verb && call.job == job)
     }
 
     /// The first such call, once it is made.
@@ -212,7 +226,7 @@ impl Server {
 
     async fn answer(&self, verb: &str, call: &Call) -> (u16, Value) {
         match verb {
-            "health" => (200, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})),
+            "health" => (self.state().health, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})),
             "poll" => self.poll(call).await,
             "progress" => {
                 let answer = self.state().progress.clone();

@@ -105,13 +105,15 @@ async fn why_no_work_is_taken_is_told() {
     let server = Server::start().await;
     let converter = Converter::start_with(&server, crate::COPY, &["--max-jobs", "1"]);
     server.wait_for("poll", "").await;
-    // Gone, a folder takes as little as a full disk, also for root.
-    std::fs::remove_dir_all(converter.home().join("temp/work")).unwrap();
+    // What is no folder takes as little as a full disk, also for root.
+    let work = converter.home().join("temp/work");
+    std::fs::remove_dir(&work).unwrap();
+    std::fs::write(&work, "").unwrap();
     server.offer("hello");
     let paused = status_with(&converter, |status| status["activity"] == "paused").await;
     assert!(paused["reason"].as_str().unwrap().contains("unable"), "{paused}");
     server.refuse_polls();
-    std::fs::create_dir(converter.home().join("temp/work")).unwrap();
+    std::fs::remove_file(&work).unwrap();
     let failed = status_with(&converter, |status| status["activity"] == "waiting").await;
     assert_eq!(failed["last_answer"]["ok"], false);
     assert!(!failed["last_answer"]["text"].as_str().unwrap().is_empty(), "{failed}");

@@ -160,3 +160,45 @@ trial("ptrace", attach)
          ptrace=EACCES"
     );
 }
+
+#[tokio::test]
+async fn settings_beside_its_description_stay_closed() {
+    let mut bench = Bench::new();
+    let here = bench.path("here");
+    fs::create_dir(&here).unwrap();
+    for name in [".env", "helper.py"] {
+        fs::write(here.join(name), "api_key: secret").unwrap();
+    }
+    let closed = vec![bench.folders.root().to_owned(), here.join(".env")];
+    bench.walls = Walls::new(closed, Egress::default());
+    let text = script(
+        r#"
+here = os.path.dirname(sys.argv[0])
+trial("helper", lambda: open(here + "/helper.py").read())
+trial("settings", lambda: open(here + "/.env").read())
+"#,
+    );
+    assert_eq!(bench.python(&text, "").await.content(), "helper=ok settings=EACCES");
+}
+
+#[tokio::test]
+async fn it_types_nothing_into_a_terminal() {
+    let text = script(
+        r#"
+import fcntl, termios
+_, terminal = os.openpty()
+trial("size", lambda: fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(8)))
+trial("typed", lambda: fcntl.ioctl(terminal, termios.TIOCSTI, b"x"))
+trial("pasted", lambda: fcntl.ioctl(terminal, termios.TIOCLINUX, b"\3"))
+libc = ctypes.CDLL(None, use_errno=True)
+def wide(request):
+    # The kernel looks at the lower half of the request only.
+    if libc.syscall(16, terminal, ctypes.c_ulong(request | 1 << 32), b"x") < 0: raise OSError(ctypes.get_errno(), "")
+if os.uname().machine == "x86_64":
+    trial("typed", lambda: wide(termios.TIOCSTI))
+"#,
+    );
+    let content = Bench::new().python(&text, "").await.content();
+    assert!(content.starts_with("size=ok typed=EACCES pasted=EACCES"), "{content}");
+    assert!(!content.contains("typed=ok") && !content.contains("typed=EPERM"), "{content}");
+}
