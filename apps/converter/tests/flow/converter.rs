@@ -11,6 +11,9 @@ use crate::server::Server;
 
 /// The variable that names a signal to be deaf to from the start.
 const DEAF_TO: &str = "DEAF_TO";
+/// The variable that asks for SIGHUP to be heard, also where the tests were started to be deaf to it.
+const HEARS_HANGUPS: &str = "HEARS_HANGUPS";
+const HEARING: &str = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])";
 
 pub(crate) struct Converter {
     parent: Option<tempfile::TempDir>,
@@ -33,6 +36,11 @@ impl Converter {
     /// Starts it as a program that ignores this signal would.
     pub(crate) fn start_deaf_to(server: &Server, script: &str, signal: &str) -> Self {
         Self::start_among(server, script, &[], &[(DEAF_TO, signal.to_owned())])
+    }
+
+    /// Starts it as from a terminal, whatever the tests were started from.
+    pub(crate) fn start_hearing_hangups(server: &Server, script: &str, flags: &[&str]) -> Self {
+        Self::start_among(server, script, flags, &[(HEARS_HANGUPS, "1".to_owned())])
     }
 
     /// Starts it with further variables in its environment.
@@ -187,6 +195,10 @@ fn command(home: &Path, variables: &[(String, String)]) -> Command {
     if let Some((_, signal)) = variables.iter().find(|(name, _)| name == DEAF_TO) {
         command = Command::new("sh");
         command.args(["-c", &format!(r#"trap "" {signal}; exec "$0" "$@""#), program]);
+    }
+    if variables.iter().any(|(name, _)| name == HEARS_HANGUPS) {
+        command = Command::new("python3");
+        command.args(["-c", HEARING, program]);
     }
     command
         .current_dir(home)

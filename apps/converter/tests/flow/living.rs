@@ -138,7 +138,7 @@ async fn the_metadata_service_of_ec2_is_asked_for_the_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_closes_stops_it_as_a_signal_to_stop_does() {
     let server = Server::start().await;
-    let mut converter = Converter::start_with(&server, SLEEP, &["--shutdown-grace-seconds", "0"]);
+    let mut converter = Converter::start_hearing_hangups(&server, SLEEP, &["--shutdown-grace-seconds", "0"]);
     let job = server.offer("hello");
     converter.grandchild().await;
     converter.signal("HUP");
