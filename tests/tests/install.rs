@@ -165,6 +165,21 @@ fn for_one_user_it_needs_no_root_and_ends_with_the_checks() {
 }
 
 #[test]
+fn the_checks_see_what_the_services_environment_file_sets() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join(".config/morag-remote-converter");
+    fs::create_dir_all(&config).unwrap();
+    let port = free_port();
+    let environment =
+        format!("# Read by systemd.\nMORAG_API_BASE_URL=\"http://127.0.0.1:{port}\"\nno assignment\n");
+    fs::write(config.join("environment"), environment).unwrap();
+    let output = install(&["--user", "--no-python"], &[("HOME", home.path().to_str().unwrap())]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains(&format!("Cannot reach 127.0.0.1:{port}")), "{text}");
+}
+
+#[test]
 fn what_it_cannot_do_is_said() {
     let home = tempfile::tempdir().unwrap();
     let variables = [("HOME", home.path().to_str().unwrap())];

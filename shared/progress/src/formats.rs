@@ -44,8 +44,11 @@ pub(crate) fn whole_percent(value: f64) -> Option<u8> {
     if !(0.0..=100.0).contains(&value) {
         return None;
     }
-    // It is in range, and cutting the fraction is what is wanted.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is in range, and cutting the fraction is what is wanted"
+    )]
     Some(value as u8)
 }
 
