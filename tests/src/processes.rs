@@ -43,6 +43,8 @@ pub struct Usage {
     pub anonymous: u64,
     /// The CPU time that it has used since its start, in ticks of a hundredth of a second.
     pub ticks: u64,
+    /// How often its threads that still run have gone to sleep, and so how often they were woken.
+    pub sleeps: u64,
 }
 
 impl Usage {
@@ -62,8 +64,19 @@ impl Usage {
             resident: kib("VmRSS:")? << 10,
             anonymous: kib("RssAnon:")? << 10,
             ticks: ticks(11)? + ticks(12)?,
+            sleeps: sleeps(id)?,
         })
     }
+}
+
+fn sleeps(id: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).ok()?;
+    let of = |thread: fs::DirEntry| -> Option<u64> {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse().ok()
+    };
+    Some(threads.filter_map(Result::ok).filter_map(of).sum())
 }
 
 /// Sends a signal, by its name, to a process, or to a group by its negated id. It may be gone already.
