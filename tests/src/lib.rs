@@ -9,26 +9,36 @@
 )]
 
 mod converter;
+mod engine_server;
+mod functions;
 mod http;
+mod measuring;
 mod network;
 mod processes;
 mod program;
 mod proxy;
 mod python;
+mod queues;
 mod receiver;
+mod recorder;
 mod redact;
 mod site;
 mod world;
 
 pub use converter::ConverterProgram;
+pub use engine_server::EngineServer;
+pub use functions::{BUCKET, Called, Functions, answer};
 pub use http::{Answer, Client, refusals, refused_objects, sha256_hex};
 pub use insta;
+pub use measuring::{percentile, this_machine};
 pub use network::{free_port, network_address};
 pub use processes::{Process, Usage, kill_processes_in, processes_in, send_signal};
 pub use program::{GatewayProgram, binary};
 pub use proxy::{Fate, FaultyProxy, Hold, Stop};
 pub use python::python;
+pub use queues::Queues;
 pub use receiver::{Received, Receiver, Reply};
+pub use recorder::{Recorder, Seen};
 pub use redact::redacted;
 pub use site::{Claim, Site};
 pub use world::TestWorld;

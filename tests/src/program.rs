@@ -64,7 +64,17 @@ impl GatewayProgram {
     /// Starts it over `data_dir` with these further arguments and variables, and waits until it listens.
     #[must_use]
     pub fn start(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Self::command(data_dir, arguments, variables).spawn().unwrap();
+        Self::listening(Self::in_folder(data_dir, arguments, variables))
+    }
+
+    /// Starts it over the DynamoDB and S3 that these variables lead to, and waits until it listens.
+    #[must_use]
+    pub fn on_aws(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::listening(Self::command(&[&["--aws"], arguments].concat(), variables))
+    }
+
+    fn listening(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (said_url, url) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -85,23 +95,44 @@ impl GatewayProgram {
     /// Runs it to its end, for when it is not meant to start. Gives its exit code and what it said.
     #[must_use]
     pub fn refusal(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
-        let mut child = Self::command(data_dir, arguments, variables).spawn().unwrap();
+        Self::end(Self::in_folder(data_dir, arguments, variables))
+    }
+
+    /// As [`GatewayProgram::refusal`], over what these variables lead to.
+    #[must_use]
+    pub fn refusal_on_aws(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+        Self::end(Self::command(&[&["--aws"], arguments].concat(), variables))
+    }
+
+    fn end(mut command: Command) -> (Option<i32>, String) {
+        let mut child = command.spawn().unwrap();
         let status = wait(&mut child);
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         (status.code(), said)
     }
 
-    fn command(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    fn in_folder(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = Self::command(arguments, variables);
+        command.arg("--data-dir").arg(data_dir);
+        command
+    }
+
+    fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(binary("gateway"));
-        command.arg("--data-dir").arg(data_dir).args(arguments);
+        command.args(arguments);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in inherited.filter(|name| name.to_string_lossy().starts_with("MORAG_")) {
+        for name in inherited.filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("MORAG_") || name.starts_with("AWS_")
+        }) {
             command.env_remove(name);
         }
+        // Neither a person's own configuration nor a machine's role is to be found.
+        command.envs([("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")]);
         command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

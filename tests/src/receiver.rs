@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -21,8 +22,8 @@ use tokio_rustls::TlsAcceptor;
 /// How long a request may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A plain HTTP server on any free port of loopback, that answers as the test says and keeps what it was sent. Dropping
-/// it stops it.
+/// A plain HTTP server on any free port, of loopback unless it says otherwise, that answers as the test says and keeps
+/// what it was sent. Dropping it stops it.
 pub struct Receiver {
     /// Its port.
     pub port: u16,
@@ -58,7 +59,12 @@ pub enum Reply {
 impl Receiver {
     /// Starts one.
     pub async fn start(answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::listen(None, answer).await
+        Self::listen(Ipv4Addr::LOCALHOST.into(), None, answer).await
+    }
+
+    /// Starts one at another address of this machine than loopback, that answers this status every time.
+    pub async fn answering_at(address: IpAddr, status: u16) -> Self {
+        Self::listen(address, None, move |_| Reply::Status(status, String::new())).await
     }
 
     /// Starts one that answers this status every time.
@@ -71,14 +77,15 @@ impl Receiver {
         tls: TlsAcceptor,
         answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(Some(tls), answer).await
+        Self::listen(Ipv4Addr::LOCALHOST.into(), Some(tls), answer).await
     }
 
     async fn listen(
+        address: IpAddr,
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = mpsc::unbounded_channel();
         let (answer, connections) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));

@@ -56,13 +56,14 @@ impl Site {
         config.world = Arc::clone(&world) as Arc<dyn service::World>;
         // The test sweeps when it wants to; and a clock that the test moves would look like one that jumped.
         config.sweep_every = Duration::from_secs(24 * 3600);
+        config.watch_clock_every = Duration::from_secs(24 * 3600);
         change(&mut config);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let gateway = Gateway::start(config).await.unwrap();
         let base = Client::new(&format!("{scheme}://127.0.0.1:{}", gateway.address.port()));
         let keyed = async |scope| {
             let tenant = "default".parse().unwrap();
-            base.keyed(&gateway.service.make_key("test", tenant, &[scope]).await.unwrap().text)
+            base.keyed(&gateway.service.keys().make("test", tenant, &[scope]).await.unwrap().text)
         };
         let (ingest, worker) = (keyed(api::Scope::Ingest).await, keyed(api::Scope::Worker).await);
         let admin = base.keyed(gateway.admin_key.as_deref().unwrap());

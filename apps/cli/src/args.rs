@@ -92,9 +92,8 @@ pub(crate) enum Command {
     /// alone, so that the command can be run again after what it could not take was mended. Stop the original system
     /// first. Needs a key with the scope admin.
     Import(commands::import::ImportArgs),
-    /// Create, list and revoke API keys, on one machine
-    #[command(subcommand)]
-    Keys(commands::keys::KeysCommand),
+    /// Create, list, rotate and revoke API keys: of the gateway of one machine, or in a table
+    Keys(commands::keys::KeysArgs),
     /// Check the address, the connection, the key, the clocks and the object store
     Doctor,
     /// Run a small job through a deployment, as both sides of it
@@ -160,6 +159,10 @@ mod tests {
             ("remote-jobs submit a --out d", ErrorKind::MissingRequiredArgument),
             ("remote-jobs keys create n", ErrorKind::MissingRequiredArgument),
             ("remote-jobs keys create n --scope root", ErrorKind::InvalidValue),
+            ("remote-jobs keys rotate", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs keys rotate k --overlap soon", ErrorKind::ValueValidation),
+            ("remote-jobs keys rotate k --overlap 91d", ErrorKind::ValueValidation),
+            ("remote-jobs keys list --table=", ErrorKind::InvalidValue),
             ("remote-jobs status", ErrorKind::MissingRequiredArgument),
             ("remote-jobs submit a --webhook-url ftp://h", ErrorKind::ValueValidation),
             ("remote-jobs submit a --total-timeout 0", ErrorKind::ValueValidation),
@@ -197,6 +200,9 @@ mod tests {
             "remote-jobs delete --type audio --task t",
             "remote-jobs events redrive --all",
             "remote-jobs import jobs --sources files --dry-run",
+            "remote-jobs keys --table t list",
+            "remote-jobs keys create n --scope worker --table t",
+            "remote-jobs keys rotate k --overlap 0",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

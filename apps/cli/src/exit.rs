@@ -1,6 +1,7 @@
 //! The exit codes, which scripts rely on.
 
 use client::Error;
+use store::EnvironmentError;
 
 /// Everything went as asked.
 pub const OK: u8 = 0;
@@ -10,7 +11,7 @@ pub const JOB_NOT_COMPLETED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The server cannot be reached, or what answers there does not speak this API.
 pub const UNREACHABLE: u8 = 3;
-/// The API key is missing, wrong, or lacks the scope.
+/// The API key is missing, wrong, or lacks the scope; or AWS's credentials are missing, wrong, or lack a right.
 pub const KEY_REFUSED: u8 = 4;
 /// The server refused the request.
 pub const REFUSED: u8 = 5;
@@ -28,9 +29,9 @@ pub const HELP: &str = "Exit codes:
     0  everything went as asked
     1  a job ended as failed, timed out or cancelled; or import could not take a job file
     2  the arguments cannot be used
-    3  the server cannot be reached, or what answers there is not this API
-    4  the API key is missing, wrong, or lacks the scope
-    5  the server refused the request
+    3  the server, or the table, cannot be reached, or what answers there is not this API
+    4  the API key is missing, wrong, or lacks the scope; with --table, AWS's credentials are or do
+    5  the server refused the request, or there is no such table
     6  the server or the object store failed
     7  a local file cannot be read or written
     8  a check of doctor or selftest failed
@@ -50,6 +51,19 @@ pub fn of(error: &Error) -> u8 {
         Error::Transfer { .. } | Error::Corrupt { .. } => SERVER_FAILED,
         Error::File { .. } => LOCAL_FILE,
         Error::Invalid { .. } => USAGE,
+    }
+}
+
+/// The code of what is wrong with AWS's environment.
+#[must_use]
+pub fn of_environment(error: &EnvironmentError) -> u8 {
+    match error {
+        EnvironmentError::NoRegion => USAGE,
+        EnvironmentError::NoCredentials(_)
+        | EnvironmentError::WrongCredentials { .. }
+        | EnvironmentError::Denied { .. } => KEY_REFUSED,
+        EnvironmentError::Missing { .. } | EnvironmentError::Other { .. } => REFUSED,
+        EnvironmentError::Unavailable { .. } => UNREACHABLE,
     }
 }
 

@@ -1,8 +1,9 @@
 use std::{fmt, io, path::PathBuf};
 
-use api::Kind;
+use api::{Kind, Problem};
 use client::Error;
 use serde_json::{Value, json};
+use store::EnvironmentError;
 
 use crate::exit;
 
@@ -11,6 +12,10 @@ use crate::exit;
 pub(crate) enum Failure {
     /// The server, the way to it, or a transfer.
     Api(Error),
+    /// AWS's environment, or what it leads to.
+    Environment(EnvironmentError),
+    /// A use case that was done here refuses.
+    Refused(Box<Problem>),
     /// What was asked for makes no sense. A sentence that says what would.
     Usage(String),
     /// A local file.
@@ -36,6 +41,8 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Api(error) => exit::of(error),
+            Self::Environment(error) => exit::of_environment(error),
+            Self::Refused(_) => exit::REFUSED,
             Self::Usage(_) => exit::USAGE,
             Self::File { .. } | Self::Local(_) => exit::LOCAL_FILE,
             // Whoever reads has seen enough, as in `remote-jobs … | head`.
@@ -68,6 +75,12 @@ impl Failure {
     /// The failure for programs.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({"message": self.to_string(), "exit_code": self.code()});
+        if let Self::Refused(problem) = self {
+            if let Some(kind) = problem.known_kind() {
+                error["kind"] = kind.name().into();
+            }
+            error["problem"] = json!(problem);
+        }
         if let Self::Api(api) = self {
             error["retryable"] = api.retryable().into();
             if let Some(status) = api.status() {
@@ -88,6 +101,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(error) => error.fmt(f)?,
+            Self::Environment(error) => write!(f, "{}.", sentence(&error.to_string()))?,
+            Self::Refused(problem) => f.write_str(&problem.detail)?,
             Self::Usage(text) | Self::Local(text) | Self::NotTaken(text) => f.write_str(text)?,
             Self::File { path, source } => write!(f, "Cannot use {}: {source}.", path.display())?,
             Self::Output(error) => write!(f, "Cannot write the output: {error}.")?,
@@ -113,6 +128,10 @@ impl fmt::Display for Failure {
 impl Failure {
     /// What a person at this command can do, which the library does not know.
     fn advice(&self) -> Option<&'static str> {
+        // Of AWS's environment the error itself says what to do.
+        if matches!(self, Self::Environment(_)) {
+            return None;
+        }
         match self.code() {
             exit::KEY_REFUSED => Some(
                 "Give a key with --api-key-file or MORAG_API_KEY; `remote-jobs doctor` shows its scopes.",
@@ -123,6 +142,12 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// With a capital letter at its beginning.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl From<Error> for Failure {

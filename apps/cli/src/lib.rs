@@ -10,6 +10,7 @@ pub mod exit;
 mod failure;
 mod filters;
 mod follow;
+mod key_table;
 mod output;
 mod seconds;
 mod table;

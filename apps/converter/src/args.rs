@@ -69,6 +69,9 @@ pub struct Flags {
     /// Seconds between two polls when the server does not say when to ask again.
     #[arg(long, global = true, value_name = "SECONDS")]
     pub poll_interval: Option<String>,
+    /// Whether to wait for hints of work where the server gives some: true or false.
+    #[arg(long, global = true, value_name = "SWITCH")]
+    pub instant_wakeup: Option<String>,
     /// How many jobs to run at the same time.
     #[arg(long, global = true, value_name = "COUNT")]
     pub max_jobs: Option<String>,

@@ -36,6 +36,8 @@ pub async fn test(client: &Client, worker_id: &WorkerId) -> Connection {
         max_jobs: Some(1),
         lease_seconds: Some(20),
         wait_seconds: None,
+        idle_seconds: None,
+        hints: false,
     };
     match client.poll(&request).await {
         Ok(answer) => {

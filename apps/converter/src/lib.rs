@@ -20,6 +20,7 @@ mod face;
 pub mod failing;
 pub mod folders;
 pub mod heartbeat;
+mod hints;
 pub mod jobs;
 pub mod limits;
 mod log_file;

@@ -8,7 +8,7 @@ use std::{
 
 use api::{
     Kind,
-    poll::{ClaimedJob, PollRequest, PollResponse},
+    poll::{ClaimedJob, HintGrant, PollRequest, PollResponse},
 };
 use client::Error;
 use domain::{ContentType, WorkerId};
@@ -16,7 +16,13 @@ use rand::Rng;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{activity::Activity, failing::Open, suspend::Wakes, work::Worker};
+use crate::{
+    activity::Activity,
+    failing::Open,
+    hints::{self, Hints},
+    suspend::Wakes,
+    work::Worker,
+};
 
 /// How long the server may hold a poll open.
 const WAIT_SECONDS: u64 = 20;
@@ -41,6 +47,8 @@ pub struct Polling {
     pub interval: Duration,
     /// How long a lease lasts without a heartbeat.
     pub lease_seconds: u64,
+    /// Whether to wait for hints where the server gives some, so that it needs to be asked less often.
+    pub instant_wakeup: bool,
 }
 
 /// The server refuses the key, and has never accepted it since the start.
@@ -55,6 +63,8 @@ pub struct KeyRefused(pub Error);
 pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken) -> Result<(), KeyRefused> {
     let mut looping = Looping {
         wakes: worker.wakes.clone(),
+        hints: Hints::new(polling.instant_wakeup),
+        idle_since: Instant::now(),
         worker,
         polling,
         running: JoinSet::new(),
@@ -87,12 +97,31 @@ struct Looping {
     /// How many jobs in a row this machine had been unable to do when that was last waited for to pass.
     unable: u32,
     was_answered: bool,
+    hints: Hints,
+    /// When it was seen last that a job ran.
+    idle_since: Instant,
+}
+
+/// What to wait for before the next poll.
+struct Pause {
+    longest: Duration,
+    /// Where a hint may come that ends it.
+    place: Option<HintGrant>,
+}
+
+impl From<Duration> for Pause {
+    fn from(longest: Duration) -> Self {
+        Self { longest, place: None }
+    }
 }
 
 impl Looping {
     /// Never ends but by a refused key. May be dropped at any moment: a claim whose answer is lost comes back by itself.
     async fn poll_on(&mut self) -> Result<(), KeyRefused> {
         loop {
+            if !self.running.is_empty() {
+                self.idle_since = Instant::now();
+            }
             self.reap();
             self.recover().await;
             let free = self.polling.max_jobs.saturating_sub(self.running.len());
@@ -106,18 +135,43 @@ impl Looping {
                 continue;
             }
             self.worker.activities.set(Activity::Polling);
-            let begun = Instant::now();
+            let (begun, reopens) = (Instant::now(), open.next);
             let (client, request) = (self.worker.client.clone(), self.request(free, open));
             let polled = tokio::select! {
                 polled = client.poll(&request) => polled,
                 // The connection that the answer was to come by did not survive the sleep, most likely.
                 () = self.wakes.next() => continue,
             };
-            let wait = match polled {
+            let pause = match polled {
                 Ok(answer) => self.on_answer(answer, begun),
-                Err(error) => self.on_error(error)?,
+                Err(error) => self.on_error(error)?.into(),
             };
-            tokio::select! { () = tokio::time::sleep(wait) => {} () = self.wakes.next() => {} }
+            self.wait(pause, reopens).await;
+        }
+    }
+
+    /// Waits before the next poll, unless there is a reason to ask sooner: a hint, a job that has ended, a content type that
+    /// may be tried again, or a sleep of the machine that no connection survived.
+    async fn wait(&mut self, pause: Pause, reopens: Option<Instant>) {
+        let begun = Instant::now();
+        let waits_for_hints = pause.place.is_some();
+        let mut until = begun + pause.longest;
+        if waits_for_hints {
+            until = reopens.map_or(until, |reopens| reopens.min(until));
+        }
+        let client = self.worker.client.clone();
+        let heard = tokio::select! {
+            heard = hints::wait(&client, pause.place.as_ref()) => heard,
+            () = tokio::time::sleep_until(until) => return,
+            () = self.wakes.next() => return,
+            Some(ended) = self.running.join_next(), if waits_for_hints => {
+                note(ended);
+                return;
+            }
+        };
+        let failed = self.hints.heard(&heard, begun.elapsed());
+        if failed > 0 {
+            tokio::time::sleep(self.backoff(failed)).await;
         }
     }
 
@@ -178,32 +232,50 @@ impl Looping {
             max_jobs: Some(if open.one_only { 1 } else { free as u64 }),
             lease_seconds: Some(self.polling.lease_seconds),
             wait_seconds: Some(WAIT_SECONDS),
+            idle_seconds: Some(self.idle_since.elapsed().as_secs()),
+            hints: self.hints.are_wanted(Instant::now()),
         }
     }
 
-    /// Starts what was claimed. How long to wait before the next poll.
-    fn on_answer(&mut self, answer: PollResponse, begun: Instant) -> Duration {
+    /// Starts what was claimed. What to wait for before the next poll.
+    fn on_answer(&mut self, mut answer: PollResponse, begun: Instant) -> Pause {
         self.failed = 0;
         self.was_answered = true;
-        let again = answer.poll_again_in_seconds.map(again);
+        let (again, place) = (answer.poll_again_in_seconds.map(again), answer.hint.take());
         let jobs = jobs(answer);
         self.worker.activities.answered(jobs.len());
         if jobs.is_empty() {
-            // A poll that the server held open has waited already.
-            let was_held = begun.elapsed() + Duration::from_secs(1) >= Duration::from_secs(WAIT_SECONDS);
-            return match again {
-                // However little the server wants to be spared, this is no busy loop.
-                Some(again) if !was_held => again.max(LEAST_WAIT),
-                Some(again) => again,
-                None if was_held => Duration::ZERO,
-                None => self.polling.interval,
-            };
+            return self.on_nothing(again, place, begun);
         }
+        self.hints.led_to_jobs();
         for job in jobs {
             let conversion = self.worker.failing.begun(&job.content_type);
             self.running.spawn(Arc::clone(&self.worker).run(job, conversion));
         }
-        Duration::ZERO
+        Duration::ZERO.into()
+    }
+
+    fn on_nothing(&mut self, again: Option<Duration>, place: Option<HintGrant>, begun: Instant) -> Pause {
+        if let Some(pause) = self.hints.led_nowhere(self.polling.interval) {
+            return pause.into();
+        }
+        if let Some(place) = place {
+            let valid = Duration::from_secs(place.hint_url_expires_in_seconds).max(self.polling.interval);
+            // Workers that were told the same need not come at once.
+            let longest = again.unwrap_or(self.polling.interval).min(valid).max(LEAST_WAIT);
+            let longest = longest.mul_f64(rand::rng().random_range(0.9..=1.0));
+            return Pause { longest, place: Some(place) };
+        }
+        // A poll that the server held open has waited already.
+        let was_held = begun.elapsed() + Duration::from_secs(1) >= Duration::from_secs(WAIT_SECONDS);
+        let longest = match again {
+            // However little the server wants to be spared, this is no busy loop.
+            Some(again) if !was_held => again.max(LEAST_WAIT),
+            Some(again) => again,
+            None if was_held => Duration::ZERO,
+            None => self.polling.interval,
+        };
+        longest.into()
     }
 
     fn on_error(&mut self, error: Error) -> Result<Duration, KeyRefused> {

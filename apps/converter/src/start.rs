@@ -211,6 +211,7 @@ async fn work(client: Client, settings: Settings, face: Face) -> Result<(), Fail
         max_jobs: settings.max_concurrent_jobs,
         interval: settings.poll_interval,
         lease_seconds: settings.lease_seconds,
+        instant_wakeup: settings.instant_wakeup,
     };
     service_manager::ready(shutdown.drain.clone());
     shutdown.drain.run_until_cancelled(bringing.once_tried()).await;

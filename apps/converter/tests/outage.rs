@@ -123,6 +123,7 @@ async fn polls_are_few_and_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let worker = Arc::new(worker(folder.path(), client_of(nobody().await)).await);
     let polling = Polling {
+        instant_wakeup: false,
         worker_id: "w".parse().unwrap(),
         content_types: vec!["x-test".parse().unwrap()],
         max_jobs: 2,

@@ -21,6 +21,12 @@ const BODY_STALL: Duration = Duration::from_secs(30);
 /// What answers requests.
 pub(crate) struct Site {
     pub(crate) app: App,
+    /// The object store, where it is in this process.
+    pub(crate) objects: Option<Objects>,
+}
+
+/// The object store of this process.
+pub(crate) struct Objects {
     pub(crate) engines: Engines,
     pub(crate) bucket: String,
 }
@@ -32,8 +38,8 @@ impl Site {
         request: http::Request<Incoming>,
         origin: Origin,
     ) -> http::Response<Body> {
-        if self.is_for_objects(&request) {
-            return self.objects(request).await;
+        if let Some(objects) = self.objects.as_ref().filter(|objects| objects.are_meant(&request)) {
+            return objects.answer(request).await;
         }
         let (function, verb) = match api::find(request.method(), request.uri().path()) {
             Ok(matched) => (matched.route.function, matched.route.verb),
@@ -63,16 +69,19 @@ impl Site {
             Function::JobStatus => job_status::handle(app, request).await,
             Function::DownloadSource => download_source::handle(app, request).await,
             Function::ManageJob => manage_job::handle(app, request).await,
+            Function::Gateway if self.objects.is_none() => keys::refuse(app, request).await,
             Function::Gateway => keys::handle(app, request).await,
         }
     }
+}
 
-    fn is_for_objects(&self, request: &http::Request<Incoming>) -> bool {
+impl Objects {
+    fn are_meant(&self, request: &http::Request<Incoming>) -> bool {
         let path = request.uri().path().trim_start_matches('/');
         path.split('/').next() == Some(self.bucket.as_str())
     }
 
-    async fn objects(&self, mut request: http::Request<Incoming>) -> http::Response<Body> {
+    async fn answer(&self, mut request: http::Request<Incoming>) -> http::Response<Body> {
         // The original's clients follow a redirect to this same server with their API key, which S3 would take for
         // a second way of signing and refuse.
         let signed_by_query = request.uri().query().is_some_and(|query| query.contains("X-Amz-Signature="));

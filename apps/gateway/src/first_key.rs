@@ -8,17 +8,22 @@ use std::{
 use api::Scope;
 use service::Service;
 
-use crate::StartError;
+use crate::{Keeps, StartError};
 
 /// The file in the data folder that holds the admin key.
 const FILE: &str = "admin-key";
 
 /// Makes an admin key if its file is not there: at the first start, or after somebody removed it to get a new one.
-/// In memory the key itself is given back.
+/// In memory the key itself is given back. On AWS none is made: of several processes each would make one.
 pub(crate) async fn ensure(
     service: &Service,
-    data_dir: Option<&Path>,
+    keeps: &Keeps,
 ) -> Result<(Option<PathBuf>, Option<String>), StartError> {
+    let data_dir = match keeps {
+        Keeps::Memory => None,
+        Keeps::Folder(folder) => Some(folder.as_path()),
+        Keeps::Aws { .. } => return Ok((None, None)),
+    };
     let file = data_dir.map(|dir| dir.join(FILE));
     if let Some(file) = file.as_ref().filter(|file| file.exists()) {
         return Ok((Some(file.clone()), None));
@@ -26,7 +31,8 @@ pub(crate) async fn ensure(
     let failed = |reason: String| StartError::AdminKey { path: file.clone().unwrap_or_default(), reason };
     let tenant = "default".parse().map_err(|error: domain::InvalidValue| failed(error.0))?;
     let key = service
-        .make_key("admin of the first start", tenant, &[Scope::Admin])
+        .keys()
+        .make("admin of the first start", tenant, &[Scope::Admin])
         .await
         .map_err(|error| failed(error.to_string()))?;
     match (&file, data_dir) {

@@ -1,4 +1,5 @@
-//! Every function behind one HTTP listener, over embedded engines: the whole control plane in one process.
+//! Every function behind one HTTP listener: the whole control plane in one process, over embedded engines or over a table
+//! and a bucket that it may share with others.
 
 mod dispatch;
 mod first_key;
@@ -7,19 +8,15 @@ mod listen;
 mod timers;
 mod tls;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+pub use keys::handle as answer_keys;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use deliver_events::HttpCourier;
 use engines::{Engines, OpenError};
 use runtime::{App, Auth, EnvVar, JobSettings, SettingError, StoreSettings};
 use service::{Service, SystemWorld, World};
-use store::{Endpoint, Store, StoreError};
+use store::{Endpoint, Environment, EnvironmentError, Store, StoreError};
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -31,22 +28,40 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub struct Config {
     /// Where to listen. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Where everything is kept. `None` keeps it in memory, for tests.
-    pub data_dir: Option<PathBuf>,
-    /// What presigned URLs begin with, `http://host:port`. By default where the gateway listens.
+    /// What keeps jobs and files.
+    pub keeps: Keeps,
+    /// What presigned URLs begin with, `http://host:port`. By default where the gateway listens. On AWS they begin with the
+    /// bucket's own URL.
     pub public_url: Option<String>,
     /// Whether programs on this machine need no key.
     pub no_auth: bool,
     /// The PEM files of a certificate chain and its key, to serve HTTPS.
     pub tls: Option<TlsFiles>,
-    /// Where jobs and files are kept, and for how long.
+    /// The names of the table and the bucket, and how long jobs stay.
     pub store: StoreSettings,
     /// What an operator decides about jobs.
     pub jobs: JobSettings,
     /// How often jobs are swept.
     pub sweep_every: Duration,
+    /// How often the clock is looked at for a jump: more often than a held poll looks for lapsed leases, every 2 seconds.
+    pub watch_clock_every: Duration,
     /// The clock and random numbers.
     pub world: Arc<dyn World>,
+}
+
+/// What keeps jobs and files.
+#[derive(Clone, Debug)]
+pub enum Keeps {
+    /// Engines in this process, in memory, for tests.
+    Memory,
+    /// Engines in this process, in this folder, which no other process may have open.
+    Folder(PathBuf),
+    /// The DynamoDB table and the S3 bucket of AWS's environment. Other gateways, and the functions on AWS, may use them at
+    /// the same time.
+    Aws {
+        /// Whether they are made if they are not there.
+        create: bool,
+    },
 }
 
 /// The PEM files of a certificate chain and its key.
@@ -62,7 +77,7 @@ pub struct TlsFiles {
 pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What presigned URLs begin with.
+    /// Its URL. What presigned URLs begin with, unless files are kept on AWS.
     pub public_url: String,
     /// Where the admin key is, when the gateway keeps its data in a folder.
     pub admin_key_file: Option<PathBuf>,
@@ -109,6 +124,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// AWS's environment, or what it leads to.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// The table or the bucket cannot be made.
     #[error("the data folder cannot be prepared: {0}")]
     Store(#[from] StoreError),
@@ -130,13 +148,14 @@ impl Config {
     pub fn in_memory() -> Result<Self, StartError> {
         Ok(Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            data_dir: None,
+            keeps: Keeps::Memory,
             public_url: None,
             no_auth: false,
             tls: None,
             store: StoreSettings::from_env()?,
             jobs: JobSettings::from_env()?,
             sweep_every: Duration::from_secs(10),
+            watch_clock_every: Duration::from_secs(1),
             world: Arc::new(SystemWorld),
         })
     }
@@ -148,38 +167,40 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] says what is in the way and what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        hides_no_call(&config.store.bucket)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let public_url = public_url(config.public_url.as_deref(), address, tls.is_some())?;
-        let engines = open(config.data_dir.as_deref()).await?;
-        let store = connect(&engines, &config.store, &public_url).await;
-        store.ensure().await?;
+        let public_url = match config.keeps {
+            Keeps::Aws { .. } => url_of(address, tls.is_some()),
+            Keeps::Memory | Keeps::Folder(_) => {
+                public_url(config.public_url.as_deref(), address, tls.is_some())?
+            }
+        };
+        let (store, engines) = open(&config.keeps, &config.store, &public_url).await?;
         let service = Service::new(store, config.jobs.rules(LONGEST_WAIT)?, config.world);
         // While the gateway was down, nobody could renew a lease.
         service.spare_leases();
-        let (admin_key_file, admin_key) = first_key::ensure(&service, config.data_dir.as_deref()).await?;
+        let (admin_key_file, admin_key) = first_key::ensure(&service, &config.keeps).await?;
         let auth = if config.no_auth { waived()? } else { Auth::Keys };
         let app = App { service: service.clone(), auth };
         let courier = HttpCourier::new(config.jobs.webhook_networks);
         let stop = CancellationToken::new();
-        let site = Arc::new(dispatch::Site {
-            app: app.clone(),
-            engines: engines.clone(),
-            bucket: config.store.bucket,
-        });
-        let tasks = vec![
+        let objects =
+            engines.clone().map(|engines| dispatch::Objects { engines, bucket: config.store.bucket });
+        let site = Arc::new(dispatch::Site { app: app.clone(), objects });
+        let mut tasks = vec![
             tokio::spawn(listen::serve(listener, tls, site, stop.clone())),
             tokio::spawn(timers::deliver_events(app.clone(), courier, stop.clone())),
             tokio::spawn(timers::sweep_jobs(app, config.sweep_every, stop.clone())),
-            // Ten times between two sweeps: every second, as the gateway is run.
-            tokio::spawn(timers::watch_clock(service.clone(), config.sweep_every / 10, stop.clone())),
-            tokio::spawn(timers::sweep_engines(engines, service.clone(), stop.clone())),
+            tokio::spawn(timers::watch_clock(service.clone(), config.watch_clock_every, stop.clone())),
         ];
+        // AWS removes what has expired by itself.
+        if let Some(engines) = engines {
+            tasks.push(tokio::spawn(timers::sweep_engines(engines, service.clone(), stop.clone())));
+        }
         Ok(Self { address, public_url, admin_key_file, admin_key, service, stop, tasks })
     }
 
@@ -207,16 +228,40 @@ fn hides_no_call(bucket: &str) -> Result<(), SettingError> {
     Ok(())
 }
 
-async fn open(data_dir: Option<&Path>) -> Result<Engines, StartError> {
-    let data_dir = data_dir.map(Path::to_owned);
-    let opened = tokio::task::spawn_blocking(move || match data_dir {
+/// The store, and the engines that it is over, where they are of this process.
+async fn open(
+    keeps: &Keeps,
+    settings: &StoreSettings,
+    public_url: &str,
+) -> Result<(Store, Option<Engines>), StartError> {
+    let folder = match keeps {
+        Keeps::Aws { create } => return Ok((on_aws(settings, *create).await?, None)),
+        Keeps::Memory => None,
+        Keeps::Folder(folder) => Some(folder.clone()),
+    };
+    hides_no_call(&settings.bucket)?;
+    let opened = tokio::task::spawn_blocking(move || match folder {
         Some(dir) => Engines::open(&dir),
         None => Engines::in_memory(),
     });
-    match opened.await {
-        Ok(engines) => Ok(engines?),
+    let engines = match opened.await {
+        Ok(engines) => engines?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let store = connect(&engines, settings, public_url).await;
+    store.ensure().await?;
+    Ok((store, Some(engines)))
+}
+
+/// The table and the bucket of the environment, which are looked at before anybody can rely on them.
+async fn on_aws(settings: &StoreSettings, create: bool) -> Result<Store, EnvironmentError> {
+    let environment = Environment::load().await?;
+    let store = Store::connect(&settings.connection(Endpoint::Environment, Endpoint::Environment)).await;
+    if create {
+        environment.ensure(&store).await?;
     }
+    environment.check(&store).await?;
+    Ok(store)
 }
 
 async fn connect(engines: &Engines, settings: &StoreSettings, public_url: &str) -> Store {
@@ -230,12 +275,16 @@ async fn connect(engines: &Engines, settings: &StoreSettings, public_url: &str) 
     Store::connect(&settings.connection(at(engines.dynamodb_http()), at(engines.s3_http()))).await
 }
 
+fn url_of(address: SocketAddr, https: bool) -> String {
+    format!("{}://{address}", if https { "https" } else { "http" })
+}
+
 fn public_url(given: Option<&str>, address: SocketAddr, https: bool) -> Result<String, StartError> {
     let Some(given) = given else {
         if address.ip().is_unspecified() {
             return Err(StartError::NeedsPublicUrl(address));
         }
-        return Ok(format!("{}://{address}", if https { "https" } else { "http" }));
+        return Ok(url_of(address, https));
     };
     let refused = || StartError::PublicUrl(given.to_owned());
     let uri: http::Uri = given.parse().map_err(|_| refused())?;

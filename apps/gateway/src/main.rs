@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use clap::Parser;
-use gateway::{Config, Gateway, StartError, TlsFiles};
+use clap::{ArgGroup, Parser};
+use gateway::{Config, Gateway, Keeps, StartError, TlsFiles};
 use runtime::{JobSettings, LogFormat, StoreSettings, start_logging};
 use service::SystemWorld;
 use std::io::{IsTerminal, Write};
@@ -11,25 +11,35 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the whole control plane on this machine: every function, the job table and the object store, on one listener.
 ///
-/// Everything is kept in one folder. The first start makes an admin key there. Stop it with SIGTERM or Ctrl-C;
-/// requests in hand are finished first.
+/// With --data-dir everything is kept in one folder. The first start makes an admin key there. With --aws jobs are kept in
+/// the DynamoDB table MORAG_TABLE and files in the S3 bucket MORAG_BUCKET, both remote-jobs unless they are set, of AWS's own
+/// environment: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and the like. Several gateways may share them. Stop it with SIGTERM
+/// or Ctrl-C; requests in hand are finished first.
 ///
 /// Environment: MORAG_SOURCE_ROOTS, MORAG_WEBHOOK_NETWORKS, MORAG_REMOTE_TIMEOUT_<TYPE>, MORAG_RETENTION_DAYS, MORAG_QUEUE_SHARDS,
 /// MORAG_POLL_AGAIN_SECONDS, MORAG_TABLE, MORAG_BUCKET, MORAG_LOG_LEVEL. Exit codes: 0 stopped, 1 could not start, 2 wrong flags.
 #[derive(Parser)]
-#[command(version, name = "gateway")]
+#[command(version, name = "gateway", group = ArgGroup::new("keeps").args(["data_dir", "aws"]).required(true))]
 struct Args {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     /// The folder that everything is kept in. It is made if it is not there.
     #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
-    /// What presigned URLs begin with, when workers reach this machine by another name or address.
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-    /// Demand no API key of programs on this machine. Callers from elsewhere still need one.
+    data_dir: Option<PathBuf>,
+    /// Keep jobs and files in DynamoDB and S3 instead.
     #[arg(long)]
+    aws: bool,
+    /// With --aws, make the table and the bucket if they are not there.
+    #[arg(long, requires = "aws", conflicts_with = "data_dir")]
+    create: bool,
+    /// What presigned URLs begin with, when workers reach this machine by another name or address. With --aws they begin
+    /// with the URL of S3, which AWS_ENDPOINT_URL_S3 sets.
+    #[arg(long, value_name = "URL", conflicts_with = "aws")]
+    public_url: Option<String>,
+    /// Demand no API key of programs on this machine. Callers from elsewhere still need one. Not with --aws, where the
+    /// data is not of this machine alone.
+    #[arg(long, conflicts_with = "aws")]
     no_auth: bool,
     /// A PEM certificate chain, to serve HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -38,6 +48,11 @@ struct Args {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
+
+/// How often jobs are swept in a folder of this machine, where it costs nothing.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often jobs are swept on AWS, where each sweep is charged: as often as the functions do it there.
+const SWEEP_AWS_EVERY: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -64,22 +79,33 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), StartError> {
     let terminal = std::io::stderr().is_terminal();
     start_logging(if terminal { LogFormat::Text } else { LogFormat::Json })?;
+    let (keeps, sweep_every) = match args.data_dir {
+        Some(folder) => (Keeps::Folder(folder), SWEEP_EVERY),
+        None => (Keeps::Aws { create: args.create }, SWEEP_AWS_EVERY),
+    };
+    let store = StoreSettings::from_env()?;
+    let kept = match &keeps {
+        Keeps::Aws { .. } => format!("jobs in table {}, files in bucket {}", store.table, store.bucket),
+        Keeps::Folder(folder) => format!("data in {}", folder.display()),
+        Keeps::Memory => "data in memory".to_owned(),
+    };
     let config = Config {
         listen: args.listen,
-        data_dir: Some(args.data_dir.clone()),
+        keeps,
         public_url: args.public_url,
         no_auth: args.no_auth,
         tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
-        store: StoreSettings::from_env()?,
+        store,
         jobs: JobSettings::from_env()?,
-        sweep_every: Duration::from_secs(10),
+        sweep_every,
+        watch_clock_every: Duration::from_secs(1),
         world: Arc::new(SystemWorld),
     };
     // Before anybody can know that the gateway is up, and stop it.
     let stopped = stop_signal();
     let gateway = Gateway::start(config).await?;
     say(&format!("gateway: listening on {} (API description at /docs)", gateway.public_url));
-    say(&format!("gateway: data in {}", args.data_dir.display()));
+    say(&format!("gateway: {kept}"));
     if let Some(file) = &gateway.admin_key_file {
         say(&format!("gateway: admin key in {}", file.display()));
     }

@@ -1,9 +1,10 @@
 use std::time::{Duration, Instant};
 
-use deliver_events::HttpCourier;
+use deliver_events::{HttpCourier, LONGEST_ROUND, Wanted};
 use engines::Engines;
 use runtime::App;
 use service::Service;
+use sweep_jobs::LONGEST_SWEEP;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,8 @@ pub(crate) async fn sweep_jobs(app: App, every: Duration, stop: CancellationToke
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while next(&mut tick, &stop).await {
-        if let Err(error) = sweep_jobs::handle(app.clone()).await {
+        if let Err(error) = sweep_jobs::handle(app.clone(), tokio::time::Instant::now() + LONGEST_SWEEP).await
+        {
             tracing::error!(%error, "the sweep failed; the next one sees to the rest");
         }
     }
@@ -54,7 +56,8 @@ pub(crate) async fn deliver_events(app: App, courier: HttpCourier, stop: Cancell
             () = app.service.event_recorded() => {}
             _ = tick.tick() => {}
         }
-        if let Err(error) = deliver_events::handle(app.clone(), &courier).await {
+        let until = tokio::time::Instant::now() + LONGEST_ROUND;
+        if let Err(error) = deliver_events::handle(app.clone(), &courier, Wanted::Due, until).await {
             tracing::error!(%error, "the deliveries failed; the next round sees to the rest");
         }
     }

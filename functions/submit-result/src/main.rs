@@ -1,6 +1,8 @@
 //! Wires the function to the Lambda runtime.
 
+use std::process::ExitCode;
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), runtime::LambdaError> {
-    runtime::run_http(submit_result::handle).await
+async fn main() -> ExitCode {
+    runtime::run(runtime::run_http(submit_result::handle)).await
 }

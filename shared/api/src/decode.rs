@@ -46,7 +46,7 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejected> {
     }
 }
 
-/// Reads a query string. Numbers are recognised, everything else is text.
+/// Reads a query string. Numbers, `true` and `false` are recognised, everything else is text.
 ///
 /// # Errors
 /// 422 with the parameter's name when it does not fit.
@@ -54,8 +54,13 @@ pub fn query<T: DeserializeOwned>(query: &str) -> Result<T, Rejected> {
     typed(
         form_urlencoded::parse(query.as_bytes())
             .map(|(name, text)| {
-                let number = text.parse::<u64>().ok().filter(|_| !is_textual(&name));
-                (name.into_owned(), number.map_or_else(|| Value::from(text.into_owned()), Value::from))
+                let recognised = match &*text {
+                    _ if is_textual(&name) => None,
+                    "true" => Some(true.into()),
+                    "false" => Some(false.into()),
+                    text => text.parse::<u64>().ok().map(Value::from),
+                };
+                (name.into_owned(), recognised.unwrap_or_else(|| text.into_owned().into()))
             })
             .collect(),
     )

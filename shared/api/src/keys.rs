@@ -37,6 +37,14 @@ impl From<ScopeName> for crate::Scope {
     }
 }
 
+/// Puts a new key in the place of another.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RotateKeyRequest {
+    /// How long the old key goes on working, in seconds. By default 86400, a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_seconds: Option<u64>,
+}
+
 /// The new key. Its secret is shown this once.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateKeyResponse {
@@ -67,6 +75,8 @@ pub struct KeyView {
     pub created_at: String,
     /// When it was revoked, if it was. It stops working within 60 seconds of that.
     pub revoked_at: Option<String>,
+    /// When it ends, if another key took its place. It stops working within 60 seconds of that.
+    pub expires_at: Option<String>,
 }
 
 /// The keys of all tenants.

@@ -36,6 +36,17 @@ pub struct PollRequest {
         deserialize_with = "crate::decode::maybe_whole"
     )]
     pub wait_seconds: Option<u64>,
+    /// How long it is since the worker last had a job. A server that holds no call open lets a worker that says so wait the
+    /// longer the longer it has been idle.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::decode::maybe_whole"
+    )]
+    pub idle_seconds: Option<u64>,
+    /// Whether the worker can wait for a hint that there is work, at the `hint_url` of the answer. By default not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hints: bool,
 }
 
 /// A worker asks the index once for each type.
@@ -89,6 +100,25 @@ pub struct PollResponse {
     /// When to ask again, when there was nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_again_in_seconds: Option<u64>,
+    /// Where to wait until then, for workers that can, where the server has such a place.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<HintGrant>,
+}
+
+/// Where an idle worker learns that it is worth while to ask again before its time.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct HintGrant {
+    /// A presigned GET that is held open for up to 20 seconds, to be repeated. Its answer names a message
+    /// (`ReceiveMessage` of Amazon SQS) when there may be work. A secret.
+    pub hint_url: String,
+    /// How long the URL is valid.
+    pub hint_url_expires_in_seconds: u64,
+}
+
+impl std::fmt::Debug for HintGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HintGrant").field("hint_url", &"…").finish_non_exhaustive()
+    }
 }
 
 /// One of several jobs claimed at once.
@@ -179,6 +209,26 @@ mod tests {
         assert_eq!(request.content_types, [ContentType::Image]);
         assert!(crate::json::<PollRequest>(br#"{"worker_id":"w","content_types":[]}"#).is_err());
         assert!(crate::json::<PollRequest>(br#"{"worker_id":"w","content_types":[1]}"#).is_err());
+    }
+
+    #[test]
+    fn hints_are_asked_for_by_a_query_and_by_a_body() {
+        let asked: PollRequest =
+            crate::query("worker_id=true&content_types=audio&hints=true&idle_seconds=7").unwrap();
+        assert_eq!((asked.hints, asked.idle_seconds, asked.worker_id.as_str()), (true, Some(7), "true"));
+        let asked: PollRequest = crate::json(br#"{"worker_id":"w","content_types":["image"]}"#).unwrap();
+        assert!(!asked.hints && asked.idle_seconds.is_none());
+        let wrong = crate::query::<PollRequest>("worker_id=w&content_types=audio&hints=yes").unwrap_err();
+        assert_eq!(wrong.0.detail, "`hints` must be a boolean");
+    }
+
+    #[test]
+    fn a_hint_url_is_never_shown() {
+        let hint = HintGrant { hint_url: "https://q/?secret".to_owned(), hint_url_expires_in_seconds: 900 };
+        let answer = PollResponse { hint: Some(hint), ..PollResponse::default() };
+        assert!(!format!("{answer:?}").contains("secret"));
+        let read: PollResponse = serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap();
+        assert_eq!(read.hint.unwrap().hint_url, "https://q/?secret");
     }
 
     #[test]

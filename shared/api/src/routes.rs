@@ -66,6 +66,8 @@ pub enum Verb {
     CreateKey,
     /// The API keys there are.
     ListKeys,
+    /// A new API key in the place of another.
+    RotateKey,
     /// Ends an API key.
     RevokeKey,
     /// Whether the service is up.
@@ -168,7 +170,7 @@ const ADMIN: Access = Access::Scope(Scope::Admin);
 
 /// Every call there is.
 #[rustfmt::skip]
-pub static ROUTES: [Route; 35] = [
+pub static ROUTES: [Route; 36] = [
     route(Verb::CreateUpload, Method::POST, "/api/v1/remote-jobs/uploads", Function::CreateJob, INGEST, "Get a place to upload a source to"),
     route(Verb::SignUploadParts, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/parts", Function::CreateJob, INGEST, "Sign URLs for parts of a multipart upload"),
     route(Verb::CompleteUpload, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/complete", Function::CreateJob, INGEST, "Put an upload's parts together"),
@@ -200,6 +202,7 @@ pub static ROUTES: [Route; 35] = [
     route(Verb::RotateWebhookSecret, Method::POST, "/api/v1/webhook-secret/rotate", Function::ManageJob, ADMIN, "Replace what events are signed with"),
     route(Verb::CreateKey, Method::POST, "/api/v1/keys", Function::Gateway, ADMIN, "Create an API key"),
     route(Verb::ListKeys, Method::GET, "/api/v1/keys", Function::Gateway, ADMIN, "List the API keys"),
+    route(Verb::RotateKey, Method::POST, "/api/v1/keys/{key_id}/rotate", Function::Gateway, ADMIN, "Put a new API key in the place of another"),
     route(Verb::RevokeKey, Method::DELETE, "/api/v1/keys/{key_id}", Function::Gateway, ADMIN, "Revoke an API key"),
     route(Verb::Health, Method::GET, "/health", Function::JobStatus, Access::Public, "Ask whether the service is up"),
     route(Verb::OpenApi, Method::GET, "/openapi.json", Function::JobStatus, Access::Public, "Read this document"),

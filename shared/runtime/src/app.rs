@@ -4,11 +4,12 @@ use api::{Access, Function, Kind, NoRoute, Problem, Route, Scope, Verb};
 use domain::{KeyId, Tenant};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use service::{Caller, Service};
+use tokio::time::timeout_at;
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
-    Call, Error, Request, Response,
+    Call, Error, Invocation, Request, Response,
     call::{no_key, text},
     respond,
 };
@@ -81,6 +82,10 @@ impl App {
 
     /// Answers a request to `function` by `handler`: finds the route, checks the key, turns errors into problems,
     /// and leaves one line in the log.
+    ///
+    /// Where the request has an [`Invocation`], it is answered before that must have ended: what is still under way then
+    /// is dropped and answered with 503. A write of it that is on its way may happen or not, as when an answer is lost, so
+    /// a repetition completes the call as it would after that.
     pub async fn answer(
         &self,
         function: Function,
@@ -89,10 +94,16 @@ impl App {
     ) -> Response {
         let started = Instant::now();
         let request_id = request_id(request.headers());
-        let span = tracing::info_span!(
-            "call", %request_id, verb = Empty, job_id = Empty, attempt = Empty, key_id = Empty
-        );
-        let outcome = self.call(function, request, handler).instrument(span.clone()).await;
+        let invocation = request.extensions().get::<Invocation>().cloned();
+        let span = span(&request_id, invocation.as_ref());
+        // In a box, because what is moved about as often as this is too large for a thread's stack.
+        let calling = Box::pin(self.call(function, request, handler)).instrument(span.clone());
+        let outcome = match invocation {
+            None => calling.await,
+            Some(invocation) => timeout_at(invocation.deadline.answer(), calling)
+                .await
+                .unwrap_or_else(|_| Err(span.in_scope(given_up))),
+        };
         let _in_span = span.enter();
         let mut response = outcome.unwrap_or_else(|error| failure(&error, &request_id));
         let status = response.status();
@@ -119,7 +130,8 @@ impl App {
     ) -> Result<Response, Error> {
         let matched = match api::find(request.method(), request.uri().path()) {
             Ok(matched) if matched.route.function == function => matched,
-            Ok(_) | Err(NoRoute::Path) => return Ok(no_such_path(&request)),
+            Ok(matched) => return Ok(elsewhere(&request, matched.route)),
+            Err(NoRoute::Path) => return Ok(no_such_path(&request)),
             Err(NoRoute::Method(allowed)) => return Ok(no_such_method(&allowed)),
         };
         Span::current().record("verb", format!("{:?}", matched.route.verb));
@@ -144,12 +156,34 @@ impl App {
             return Ok(None);
         }
         let caller = match (bearer(request.headers()), &self.auth) {
-            (Some(key), _) => self.service.authenticate(key).await?,
+            (Some(key), _) => self.service.keys().authenticate(key).await?,
             (None, Auth::WaivedOnLoopback(caller)) if is_local_program(request) => caller.clone(),
             (None, Auth::Keys | Auth::WaivedOnLoopback(_)) => return Err(no_key()),
         };
         if caller.may(route.access) { Ok(Some(caller)) } else { Err(wrong_scope(route, &caller)) }
     }
+}
+
+/// The span of a call. Its fields are in every line that the call logs.
+fn span(request_id: &str, invocation: Option<&Invocation>) -> Span {
+    let span = tracing::info_span!(
+        "call", %request_id, lambda_request_id = Empty, trace_id = Empty, verb = Empty, job_id = Empty,
+        attempt = Empty, key_id = Empty
+    );
+    if let Some(Invocation { request_id, trace_id, .. }) = invocation {
+        span.record("lambda_request_id", request_id);
+        span.record("trace_id", trace_id);
+    }
+    span
+}
+
+/// A call that had not come to its end when the function's time was nearly over.
+fn given_up() -> Error {
+    tracing::error!(cause = "the function's time was over", "failed");
+    Error::rejected(
+        Kind::Unavailable,
+        "This call took too long and was given up, whether or not it was done; repeat it.",
+    )
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -197,6 +231,18 @@ fn failure(error: &Error, request_id: &str) -> Response {
         None => tracing::debug!(detail = problem.detail, kind = problem.kind, "refused"),
     }
     respond::problem(&problem)
+}
+
+/// The answer where another function serves the path. It came here because of its slash: an HTTP API has no routes that
+/// end in one. Whoever follows the redirect makes the same call at the path without it.
+fn elsewhere(request: &Request, route: &Route) -> Response {
+    let path = request.uri().path();
+    match path.strip_suffix('/').and_then(|path| path.rsplit('/').next()) {
+        Some(last) if route.function != Function::Gateway => {
+            respond::same_call_at(&format!("../{last}"), request.uri().query())
+        }
+        Some(_) | None => no_such_path(request),
+    }
 }
 
 fn no_such_path(request: &Request) -> Response {

@@ -13,6 +13,9 @@ pub enum EnvVar {
     RetentionDays,
     /// How many seconds a worker that found nothing waits before it asks again, where it is not held. Default 10.
     PollAgainSeconds,
+    /// What the names of the SQS queues begin with on which idle workers wait for hints of work. Default none: workers are
+    /// given no hints.
+    HintQueues,
     /// Folders whose files may be named by absolute path, separated as in `PATH`. Default none.
     SourceRoots,
     /// Networks whose webhooks are told besides those at globally routable addresses, also over `http://`, with commas
@@ -44,6 +47,7 @@ impl EnvVar {
             Self::QueueShards => "MORAG_QUEUE_SHARDS",
             Self::RetentionDays => "MORAG_RETENTION_DAYS",
             Self::PollAgainSeconds => "MORAG_POLL_AGAIN_SECONDS",
+            Self::HintQueues => "MORAG_HINT_QUEUES",
             Self::SourceRoots => "MORAG_SOURCE_ROOTS",
             Self::WebhookNetworks => "MORAG_WEBHOOK_NETWORKS",
             Self::TimeoutAudio => "MORAG_REMOTE_TIMEOUT_AUDIO",

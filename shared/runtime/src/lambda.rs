@@ -1,92 +1,130 @@
-use std::{future::Future, time::Duration};
+use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use lambda_http::{Body, RequestExt, request::RequestContext, service_fn};
-use lambda_runtime::LambdaEvent;
+use lambda_http::{Adapter, RequestExt, Service as _, request::LambdaRequest};
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
+use serde_json::Value;
 use service::{Service, SystemWorld};
-use std::sync::Arc;
-use store::{Endpoint, Store};
+use store::{Endpoint, HintQueues, Store};
+use tokio::time::timeout_at;
+use tracing::Instrument;
 
 use crate::{
-    App, Auth, JobSettings, LogFormat, Request, Response, SettingError, StoreSettings, start_logging,
+    App, Auth, Deadline, EnvVar, Error, Invocation, JobSettings, LambdaError, LogFormat, Request, Response,
+    SettingError, StoreSettings, event, logging,
 };
 
-/// Runs an HTTP function under the Lambda runtime: settings from the environment, clients built once.
+/// How long a function has for a call where Lambda does not say so: what the template gives it.
+pub const CALL: Duration = Duration::from_secs(28);
+
+/// Runs a function's program. Its log tells why it cannot run.
+pub async fn run(function: impl Future<Output = Result<(), LambdaError>>) -> ExitCode {
+    let ran = match logging::start(LogFormat::Json) {
+        Ok(()) => function.await,
+        Err(error) => {
+            logging::start_plainly(LogFormat::Json);
+            Err(error.into())
+        }
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            tracing::error!(%cause, "the function cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers calls under the Lambda runtime: settings from the environment, clients built once.
 ///
 /// # Errors
 /// A setting that cannot be used, or a runtime that does not answer.
-pub async fn run_http<F>(handle: impl Fn(App, Request) -> F) -> Result<(), lambda_http::Error>
+pub async fn run_http<F>(handle: impl Fn(App, Request) -> F) -> Result<(), LambdaError>
 where
     F: Future<Output = Response> + Send,
 {
-    start_logging(LogFormat::Json)?;
     let app = app().await?;
-    lambda_http::run(service_fn(|event: lambda_http::Request| {
-        let answer = handle(app.clone(), request(event));
-        async move { Ok::<_, lambda_http::Error>(answer.await.map(body)) }
-    }))
-    .await
+    lambda_runtime::run(service_fn(|event| answer_event(&app, &handle, event))).await
 }
 
-/// Runs a scheduled function under the Lambda runtime. Its event is ignored: a schedule has nothing to say.
+/// Answers one event of API Gateway, of a REST API as of an HTTP API, in the form that it came in.
+///
+/// # Errors
+/// Never: what goes wrong is an answer.
+pub async fn answer_event<F>(
+    app: &App,
+    handle: &impl Fn(App, Request) -> F,
+    event: LambdaEvent<LambdaRequest>,
+) -> Result<impl Serialize, LambdaError>
+where
+    F: Future<Output = Response> + Send,
+{
+    let answering = service_fn(|event: lambda_http::Request| {
+        let invocation = event.lambda_context_ref().map(|context| Invocation::of(context, CALL));
+        let mut request = event::request(event);
+        if let Some(invocation) = invocation {
+            request.extensions_mut().insert(invocation);
+        }
+        let answering = handle(app.clone(), request);
+        async move { Ok::<_, LambdaError>(event::answer(answering.await)) }
+    });
+    Adapter::from(answering).call(event).await
+}
+
+/// Sees to what is invoked by others than callers, under the Lambda runtime. `usual` is how long the function has where
+/// Lambda does not say so.
 ///
 /// # Errors
 /// A setting that cannot be used, or a runtime that does not answer.
-pub async fn run_schedule<F, T>(handle: impl Fn(App) -> F) -> Result<(), lambda_http::Error>
+pub async fn run_events<F, T>(
+    usual: Duration,
+    handle: impl Fn(App, Value, Deadline) -> F,
+) -> Result<(), LambdaError>
 where
-    F: Future<Output = Result<T, crate::Error>> + Send,
+    F: Future<Output = Result<T, Error>>,
     T: Serialize,
 {
-    start_logging(LogFormat::Json)?;
     let app = app().await?;
-    lambda_runtime::run(lambda_runtime::service_fn(|_: LambdaEvent<serde_json::Value>| {
-        let done = handle(app.clone());
-        async move { done.await.map_err(lambda_http::Error::from) }
-    }))
-    .await
+    lambda_runtime::run(service_fn(|event| see_to_event(&app, usual, &handle, event))).await
+}
+
+/// Sees to one event of a schedule or a stream, and ends before Lambda ends it.
+///
+/// # Errors
+/// What the handler failed of, or that its time was over. What was done stays done.
+pub async fn see_to_event<F, T>(
+    app: &App,
+    usual: Duration,
+    handle: &impl Fn(App, Value, Deadline) -> F,
+    event: LambdaEvent<Value>,
+) -> Result<T, LambdaError>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let Invocation { request_id, trace_id, deadline } = Invocation::of(&event.context, usual);
+    let span = tracing::info_span!("invocation", lambda_request_id = request_id, trace_id);
+    let seen_to = async {
+        let done = match timeout_at(deadline.answer(), handle(app.clone(), event.payload, deadline)).await {
+            Ok(done) => done.map_err(LambdaError::from),
+            Err(_) => Err("the function's time was over; what was done stays done".into()),
+        };
+        done.inspect_err(|cause| tracing::error!(%cause, "failed"))
+    };
+    seen_to.instrument(span).await
 }
 
 async fn app() -> Result<App, SettingError> {
+    // What would be taken for them may belong to somebody else.
+    for variable in [EnvVar::Table, EnvVar::Bucket] {
+        variable.read().ok_or(SettingError::Missing(variable))?;
+    }
     let connection = StoreSettings::from_env()?.connection(Endpoint::Environment, Endpoint::Environment);
     // Holding a poll open costs money here, so a worker is told when to ask again.
-    let rules = JobSettings::from_env()?.rules(Duration::ZERO)?;
-    let service = Service::new(Store::connect(&connection).await, rules, Arc::new(SystemWorld));
+    let jobs = JobSettings::from_env()?;
+    let rules = jobs.rules(Duration::ZERO)?;
+    let mut service = Service::new(Store::connect(&connection).await, rules, Arc::new(SystemWorld));
+    if let Some(prefix) = jobs.hint_queues {
+        service = service.with_hints(HintQueues::connect(prefix, &Endpoint::Environment).await);
+    }
     Ok(App { service, auth: Auth::Keys })
-}
-
-/// The event as a plain request, without the stage that a REST API puts before the path.
-fn request(event: lambda_http::Request) -> Request {
-    let path = event.raw_http_path().to_owned();
-    let stage = match event.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.stage.clone(),
-        Some(RequestContext::ApiGatewayV2(context)) => context.stage.clone(),
-        Some(_) | None => None,
-    };
-    let path = stage
-        .and_then(|stage| path.strip_prefix(&format!("/{stage}/")).map(|rest| format!("/{rest}")))
-        .unwrap_or(path);
-    let target = match event.uri().query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    };
-    let (mut parts, body) = event.into_parts();
-    if let Ok(uri) = target.parse() {
-        parts.uri = uri;
-    }
-    let body = match body {
-        Body::Empty => Bytes::new(),
-        Body::Text(text) => text.into(),
-        Body::Binary(bytes) => bytes.into(),
-        // The enum may grow; what is unknown reads as no body and is refused by whoever needs one.
-        _ => Bytes::new(),
-    };
-    http::Request::from_parts(parts, body)
-}
-
-fn body(bytes: Bytes) -> Body {
-    match String::from_utf8(bytes.into()) {
-        Ok(text) => Body::Text(text),
-        Err(error) => Body::Binary(error.into_bytes()),
-    }
 }

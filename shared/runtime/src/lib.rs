@@ -4,6 +4,8 @@
 mod app;
 mod call;
 mod env_vars;
+mod event;
+mod invocation;
 mod lambda;
 mod logging;
 mod respond;
@@ -12,8 +14,9 @@ mod settings;
 pub use app::{App, Auth, BodyCutOff, Origin};
 pub use call::Call;
 pub use env_vars::EnvVar;
-pub use lambda::{run_http, run_schedule};
-pub use logging::{LogFormat, start as start_logging};
+pub use invocation::{Deadline, Invocation};
+pub use lambda::{CALL, answer_event, run, run_events, run_http, see_to_event};
+pub use logging::{LogFormat, METRIC, lines as log_lines, start as start_logging};
 pub use respond::{html, json, redirect};
 pub use settings::{JobSettings, SettingError, StoreSettings};
 

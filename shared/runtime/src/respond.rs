@@ -44,6 +44,18 @@ pub fn redirect(url: &str) -> Result<Response, Error> {
     Ok(response)
 }
 
+/// 308 to the same call elsewhere, without a body: what is named may differ from what was asked for in its path only.
+pub(crate) fn same_call_at(path: &str, query: Option<&str>) -> Response {
+    let location = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    // It is made of a path and a query, which have no characters that a header cannot have.
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
 /// A problem as an answer.
 pub(crate) fn problem(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

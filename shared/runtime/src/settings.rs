@@ -20,6 +20,9 @@ pub enum SettingError {
         /// What it takes.
         expected: String,
     },
+    /// It is not set, and nothing stands for it.
+    #[error("{0} is not set; the template sets it to the stack's own")]
+    Missing(EnvVar),
     /// A source root cannot be opened.
     #[error("MORAG_SOURCE_ROOTS: {0}")]
     Root(#[from] RootError),
@@ -45,6 +48,8 @@ pub struct JobSettings {
     pub run_timeouts: BTreeMap<ContentType, Duration>,
     /// When a worker that found nothing, and was not held, is told to ask again.
     pub poll_again: Duration,
+    /// What the names of the queues begin with on which idle workers wait for hints, if they do.
+    pub hint_queues: Option<String>,
     /// The folders whose files may be named by path.
     pub source_roots: Vec<PathBuf>,
     /// The networks whose webhooks are told besides those at globally routable addresses.
@@ -118,6 +123,7 @@ impl JobSettings {
         Ok(Self {
             run_timeouts,
             poll_again: Duration::from_secs(number(&read, EnvVar::PollAgainSeconds, 1..=3600, 10)?),
+            hint_queues: hint_queues(read(EnvVar::HintQueues))?,
             source_roots: source_roots(read(EnvVar::SourceRoots).as_deref())?,
             webhook_networks: webhook_networks(read(EnvVar::WebhookNetworks))?,
         })
@@ -137,6 +143,20 @@ impl JobSettings {
             webhook_networks: self.webhook_networks.clone(),
         })
     }
+}
+
+/// SQS takes names of 80 characters, of which a queue's own part takes 24.
+fn hint_queues(value: Option<String>) -> Result<Option<String>, SettingError> {
+    let Some(value) = value else { return Ok(None) };
+    let fits = |name: &str| {
+        name.len() <= 56 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    if fits(&value) {
+        return Ok(Some(value));
+    }
+    let expected =
+        "is not what names of queues can begin with: at most 56 of A-Z, a-z, 0-9, _ and -".to_owned();
+    Err(SettingError::Value { variable: EnvVar::HintQueues, value, expected })
 }
 
 fn source_roots(value: Option<&str>) -> Result<Vec<PathBuf>, SettingError> {
@@ -231,6 +251,9 @@ mod tests {
         assert_eq!(error, "MORAG_BUCKET: \"-jobs\" is not a name of a bucket: 3 to 63 of a-z, 0-9, . and -");
         let error = StoreSettings::from(with(&[(EnvVar::Table, "my table")])).unwrap_err().to_string();
         assert!(error.starts_with("MORAG_TABLE: \"my table\" is not a name of a table: 3 to 255"), "{error}");
+        let error =
+            JobSettings::from(with(&[(EnvVar::HintQueues, "my.stack-hints-")])).unwrap_err().to_string();
+        assert!(error.starts_with("MORAG_HINT_QUEUES: \"my.stack-hints-\" is not what names"), "{error}");
         let error = JobSettings::from(with(&[(EnvVar::SourceRoots, "/tmp:here")])).unwrap_err().to_string();
         assert_eq!(error, "MORAG_SOURCE_ROOTS: \"here\" is not an absolute path");
         let error =

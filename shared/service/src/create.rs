@@ -77,9 +77,12 @@ impl Service {
         match self.store.jobs.create(&job).await? {
             Creation::Created => {
                 note(&job);
-                self.announce(&job);
+                self.announce(&job).await;
                 Ok(created(&job))
             }
+            // Without a key the id was made for this call alone: the SDK repeated the write after a lost answer, and a
+            // worker was there in between.
+            Creation::Exists(job) if request_hash.is_none() => Ok(created(&job)),
             Creation::Exists(job) => existing(&job, request_hash),
         }
     }

@@ -18,7 +18,11 @@ use api::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Delivery, Event, EventId, Status, Tenant, Tried, WebhookUrl};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, FuturesUnordered},
+};
 use serde::Serialize;
 use store::{EVENT_SHARDS, EventHint, EventPage, WebhookSecrets};
 use tokio::{
@@ -97,16 +101,21 @@ impl Service {
     /// # Errors
     /// The store. What was done stays done.
     pub async fn deliver_events(&self, courier: &dyn Courier, until: Instant) -> Result<Delivered, Error> {
-        let round = Round {
-            service: self,
-            courier,
-            until,
-            tries: Semaphore::new(TRIES),
-            receivers: Mutex::default(),
-            tenants: Mutex::default(),
-            secrets: tokio::sync::Mutex::default(),
-        };
-        round.run().await
+        Round::new(self, courier, until).run().await
+    }
+
+    /// As [`Service::deliver_events`], of these events and no others. They are read as they are, so that none is missed
+    /// because the index does not show it yet. One that is not due, or not there, is left as it is.
+    ///
+    /// # Errors
+    /// The store, after every event was seen to that could be.
+    pub async fn deliver_these(
+        &self,
+        courier: &dyn Courier,
+        events: &[EventId],
+        until: Instant,
+    ) -> Result<Delivered, Error> {
+        Round::new(self, courier, until).run_with(events).await
     }
 }
 
@@ -186,6 +195,32 @@ impl Shard {
 }
 
 impl<'a> Round<'a> {
+    fn new(service: &'a Service, courier: &'a dyn Courier, until: Instant) -> Self {
+        Self {
+            service,
+            courier,
+            until,
+            tries: Semaphore::new(TRIES),
+            receivers: Mutex::default(),
+            tenants: Mutex::default(),
+            secrets: tokio::sync::Mutex::default(),
+        }
+    }
+
+    async fn run_with(&self, events: &[EventId]) -> Result<Delivered, Error> {
+        let mut delivered = Delivered { complete: true, ..Delivered::default() };
+        let mut failure = None;
+        let deliveries: Vec<_> = events.iter().map(|id| self.deliver_one(*id).boxed()).collect();
+        let mut deliveries = stream::iter(deliveries).buffer_unordered(IN_HAND);
+        while let Some((id, outcome)) = deliveries.next().await {
+            match outcome {
+                Ok(outcome) => delivered.count(outcome),
+                Err(error) => failure = passed_over(id, error).or(failure),
+            }
+        }
+        failure.map_or(Ok(delivered), Err)
+    }
+
     async fn run(&'a self) -> Result<Delivered, Error> {
         let mut delivered = Delivered { complete: true, ..Delivered::default() };
         let mut shards: [Shard; EVENT_SHARDS as usize] = Default::default();
@@ -221,11 +256,7 @@ impl<'a> Round<'a> {
                     shards[shard].in_hand -= 1;
                     match outcome {
                         Ok(outcome) => delivered.count(outcome),
-                        // One event that cannot be read must not keep the others from being delivered.
-                        Err(error) if !error.retryable() => {
-                            tracing::error!(event_id = %id, job_id = %id.job, cause = %error, "passed over");
-                        }
-                        Err(error) => failure = Some(error),
+                        Err(error) => failure = passed_over(id, error).or(failure),
                     }
                 }
             }
@@ -245,7 +276,12 @@ impl<'a> Round<'a> {
     }
 
     async fn see_to(&self, shard: usize, id: EventId) -> Done {
-        Done::Event { shard, id, outcome: self.deliver(id).await }
+        let (id, outcome) = self.deliver_one(id).await;
+        Done::Event { shard, id, outcome }
+    }
+
+    async fn deliver_one(&self, id: EventId) -> (EventId, Result<Outcome, Error>) {
+        (id, self.deliver(id).await)
     }
 
     async fn deliver(&self, id: EventId) -> Result<Outcome, Error> {
@@ -382,6 +418,15 @@ impl Delivered {
             Outcome::Elsewhere => {}
         }
     }
+}
+
+/// The error unless it is the event's own: one that cannot be read must not keep the others from being delivered.
+fn passed_over(id: EventId, error: Error) -> Option<Error> {
+    if error.retryable() {
+        return Some(error);
+    }
+    tracing::error!(event_id = %id, job_id = %id.job, cause = %error, "passed over");
+    None
 }
 
 /// A URL's host, and its port unless that is the scheme's own. The rest of it may be a secret.

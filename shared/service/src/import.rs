@@ -38,7 +38,7 @@ impl Service {
         match self.store.jobs.create(&job).await? {
             Creation::Created => {
                 note(&job);
-                self.announce(&job);
+                self.announce(&job).await;
                 answer(caller, &job, true)
             }
             Creation::Exists(existing) => answer(caller, &existing, false),

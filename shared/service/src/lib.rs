@@ -10,6 +10,7 @@ mod delete;
 mod download;
 mod error;
 mod events;
+mod hints;
 mod import;
 mod keys;
 mod list;
@@ -32,7 +33,7 @@ mod world;
 pub use caller::Caller;
 pub use error::Error;
 pub use events::{Courier, Delivered, Message};
-pub use keys::NewKey;
+pub use keys::{Keys, NewKey};
 pub use networks::WebhookNetworks;
 pub use sources::{RootError, SourceRoots};
 pub use sweep::{QueueDepth, Swept};
@@ -49,8 +50,11 @@ use std::{
 };
 
 use domain::{ContentType, JobId, Timestamp};
-use store::Store;
+use store::{HintQueues, Store};
 use tokio::sync::{Notify, broadcast};
+
+/// The target of the log lines that metrics are made of, so that they are logged when others are not.
+pub const METRIC: &str = "metric";
 
 /// What an operator decides about jobs.
 #[derive(Debug)]
@@ -61,7 +65,8 @@ pub struct Rules {
     pub other_run_timeout: Duration,
     /// The longest that a call is held open while there is nothing to say. Zero where waiting costs money.
     pub longest_wait: Duration,
-    /// When a worker that found nothing, and was not held, is told to ask again.
+    /// When a worker that found nothing, and was not held, is told to ask again, unless it has been idle for long or can
+    /// wait for a hint.
     pub poll_again: Duration,
     /// The folders whose files may be named by path when a job is created.
     pub source_roots: SourceRoots,
@@ -88,8 +93,10 @@ pub struct Service {
     /// Set once the server stops: no poll is held open any more.
     draining: Arc<AtomicBool>,
     crowd: Arc<crowd::Crowd>,
-    keys: Arc<keys::KeyCache>,
+    keys: Keys,
     history: Arc<statistics::History>,
+    /// Where idle workers wait whose calls are not held open.
+    hint_queues: Option<HintQueues>,
     /// Told the id of every job that ends here, so that calls which wait for it answer at once.
     ended: broadcast::Sender<JobId>,
     /// Told whenever an event was recorded, so that it is delivered at once.
@@ -103,14 +110,15 @@ impl Service {
     #[must_use]
     pub fn new(store: Store, rules: Rules, world: Arc<dyn World>) -> Self {
         Self {
+            keys: Keys::new(store.keys.clone(), Arc::clone(&world)),
             store,
             rules: Arc::new(rules),
             world,
             due: Arc::new(Notify::new()),
             draining: Arc::new(AtomicBool::new(false)),
             crowd: Arc::new(crowd::Crowd::default()),
-            keys: Arc::new(keys::KeyCache::default()),
             history: Arc::new(statistics::History::default()),
+            hint_queues: None,
             // Who lags behind this many ends looks again instead.
             ended: broadcast::Sender::new(1024),
             events: Arc::new(Notify::new()),
@@ -118,10 +126,22 @@ impl Service {
         }
     }
 
+    /// The same, with queues on which idle workers can wait for work.
+    #[must_use]
+    pub fn with_hints(self, queues: HintQueues) -> Self {
+        Self { hint_queues: Some(queues), ..self }
+    }
+
     /// The store, for what is not a use case: making the table, reading the meter.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The API keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The time on this server's clock.

@@ -17,6 +17,7 @@ use store::{Due, Replacement, StorageKey};
 use crate::{
     Caller, Error, Service,
     caller::token_hash,
+    hints::{POLL_AGAIN, Waiting},
     transition::{log_lapse, note},
 };
 
@@ -28,6 +29,8 @@ const LONGEST_WAIT: u64 = 20;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a source's URL is valid. The download call mints a new one while the lease holds.
 const DOWNLOAD_VALID: Duration = Duration::from_secs(900);
+/// The longest that a worker which has been idle for long is told to wait, unless an operator says more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often the candidates of one queue are read anew when others took all of them.
 const MOST_PAGES: usize = 4;
 
@@ -40,6 +43,10 @@ struct Wanted<'a> {
     /// Whether the worker knows leases, and how long it wants them.
     terms: LeaseTerms,
     wait: Duration,
+    /// How long it has been idle, if it says so.
+    idle: Duration,
+    /// Whether it can wait for a hint.
+    hints: bool,
 }
 
 /// A job that was just claimed.
@@ -65,7 +72,16 @@ impl Service {
         native: bool,
     ) -> Result<PollResponse, Error> {
         let wanted = self.wanted(caller, request, native)?;
-        let claimed = self.claim_or_wait(&wanted).await?;
+        let mut claimed = self.claim_or_wait(&wanted).await?;
+        let waiting = if claimed.is_empty() && wanted.hints {
+            self.waiting_place(&caller.tenant, wanted.content_types, wanted.most as u64).await
+        } else {
+            None
+        };
+        if waiting.as_ref().is_some_and(|waiting| waiting.is_new) {
+            // Whoever made a job due before the place was known hinted nobody at it.
+            claimed = self.claim(&wanted).await?;
+        }
         if !native {
             return match claimed.into_iter().next() {
                 None => Ok(PollResponse::default()),
@@ -82,7 +98,8 @@ impl Service {
         for claimed in claimed {
             jobs.push(self.grant(claimed).await?);
         }
-        Ok(self.answer(jobs, request.max_jobs.is_some_and(|most| most > 1), !wanted.wait.is_zero()))
+        let several = request.max_jobs.is_some_and(|most| most > 1);
+        Ok(PollResponse { jobs: several.then(|| jobs.clone()), ..self.answer(&wanted, jobs, waiting) })
     }
 
     fn wanted<'a>(
@@ -126,6 +143,8 @@ impl Service {
             } else {
                 Duration::ZERO
             },
+            idle: Duration::from_secs(request.idle_seconds.unwrap_or(0)),
+            hints: native && request.hints,
         })
     }
 
@@ -302,24 +321,37 @@ impl Service {
         })
     }
 
-    fn answer(&self, jobs: Vec<ClaimedJob>, several: bool, was_held: bool) -> PollResponse {
-        let mut response = PollResponse::default();
-        match jobs.first() {
-            Some(first) => {
-                response.job_id = Some(first.job_id.clone());
-                response.source_file_url = Some(first.source_file_url.clone());
-                response.content_type = Some(first.content_type.clone());
-                response.task_options = Some(first.task_options.clone());
-                response.lease = Some(first.lease.clone());
-            }
-            // After a poll that was held open the next one may follow at once.
-            None => {
-                let again = if was_held { Duration::ZERO } else { self.rules.poll_again };
-                response.poll_again_in_seconds = Some(again.as_secs());
-            }
+    fn answer(&self, wanted: &Wanted<'_>, jobs: Vec<ClaimedJob>, waiting: Option<Waiting>) -> PollResponse {
+        match jobs.into_iter().next() {
+            Some(first) => PollResponse {
+                job_id: Some(first.job_id),
+                source_file_url: Some(first.source_file_url),
+                content_type: Some(first.content_type),
+                task_options: Some(first.task_options),
+                lease: Some(first.lease),
+                ..PollResponse::default()
+            },
+            None => PollResponse {
+                poll_again_in_seconds: Some(self.poll_again(wanted, waiting.as_ref()).as_secs()),
+                hint: waiting.map(|waiting| waiting.grant),
+                ..PollResponse::default()
+            },
         }
-        response.jobs = several.then_some(jobs);
-        response
+    }
+
+    /// When a worker that found nothing is to ask again.
+    fn poll_again(&self, wanted: &Wanted<'_>, waiting: Option<&Waiting>) -> Duration {
+        let usual = self.rules.poll_again;
+        match waiting {
+            // After a poll that was held open the next one may follow at once.
+            _ if !wanted.wait.is_zero() => Duration::ZERO,
+            // The index may not tell yet of a job that became due before the place was known.
+            Some(Waiting { is_new: true, .. }) => usual.min(POLL_AGAIN),
+            // Later its place might not be live any more.
+            Some(Waiting { is_new: false, .. }) => POLL_AGAIN,
+            // So a job that comes waits for at most a tenth of how long the worker has waited.
+            None => usual.max((wanted.idle / 10).min(LONGEST_PAUSE)),
+        }
     }
 
     async fn options(&self, job: &Job) -> Result<Map<String, Value>, Error> {

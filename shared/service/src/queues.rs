@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use api::statistics::QueueResponse;
 use domain::ContentType;
 
-use crate::{Caller, Error, Service};
+use crate::{Caller, Error, Service, hints::MOST_HINTS};
 
 impl Service {
     /// Lets no worker claim from a queue until it is resumed. Its jobs still time out. Pausing again changes nothing. A
@@ -15,7 +17,7 @@ impl Service {
         Ok(QueueResponse { content_type: content_type.to_string(), paused: true })
     }
 
-    /// Ends a queue's pause, and wakes the polls that are held open. Resuming again changes nothing.
+    /// Ends a queue's pause, and wakes idle workers. Resuming again changes nothing.
     ///
     /// # Errors
     /// No such content type, or the store.
@@ -23,6 +25,7 @@ impl Service {
         let content_type = parsed(content_type)?;
         self.store.queues.resume(&caller.tenant, &content_type).await?;
         self.due.notify_waiters();
+        self.hint(&caller.tenant, &content_type, MOST_HINTS, Duration::ZERO).await;
         Ok(QueueResponse { content_type: content_type.to_string(), paused: false })
     }
 }

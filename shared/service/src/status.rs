@@ -55,12 +55,17 @@ impl Service {
     /// A URL of a completed job's result document.
     ///
     /// # Errors
-    /// No job, a job that is not completed, or the store.
+    /// No job, a job that is not completed, a result that is not stored any more, or the store.
     pub async fn result_url(&self, caller: &Caller, job_id: &str) -> Result<String, Error> {
         let job = self.job(caller, job_id).await?;
         let State::Completed { result, .. } = &job.state else {
             return Err(no_result(&job));
         };
+        // Asked for here, because the object store would answer whoever follows the URL in words of its own.
+        if self.store.handoff.head(&result.key).await?.is_none() {
+            let detail = format!("The result of job {} is not stored any more; create a new job.", job.id);
+            return Err(Error::rejected(Kind::NotFound, detail));
+        }
         let name = FileName::from_client("result.json");
         Ok(self.store.handoff.presign_get(&result.key, &name, RESULT_VALID).await?.url)
     }

@@ -6,10 +6,10 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 use serde::Serialize;
-use store::{Depth, Depths, LiveHint, LivePage, LivePlace, SweepRecord};
+use store::{Depth, Depths, LiveHint, LivePage, LivePlace, Replacement, SweepRecord};
 use tokio::time::Instant;
 
-use crate::{Error, Service, transition::log_lapse};
+use crate::{Error, Service, hints::Ready, transition::log_lapse};
 
 /// How many due jobs are seen to at once.
 const AT_ONCE: usize = 16;
@@ -25,6 +25,8 @@ pub struct Swept {
     pub timed_out: u64,
     /// Jobs sent back to their queue because an attempt ran out.
     pub returned: u64,
+    /// Jobs moved out of partitions that no poll looks at any more, because there are fewer of them than there were.
+    pub moved: u64,
     /// Jobs that were due and that there was no time for. The next sweep sees to them.
     pub left: u64,
     /// Events that are not delivered yet.
@@ -65,6 +67,8 @@ struct Seen {
     dead: u64,
     queues: Queues,
     due: Vec<Due>,
+    /// How many jobs whose backoff has ended are in each queue.
+    returned: HashMap<(Tenant, ContentType), u64>,
     /// How many due jobs each tenant has.
     turns: HashMap<Tenant, usize>,
 }
@@ -77,8 +81,20 @@ struct Queues(HashMap<(Tenant, ContentType), Depth>);
 #[derive(Clone, Copy)]
 struct Due {
     id: JobId,
+    /// Whether it is where no poll looks.
+    stray: bool,
     /// Its number among those of its tenant.
     turn: usize,
+}
+
+/// What a sweep did about a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Did {
+    Nothing,
+    /// Ended or returned it.
+    Lapsed,
+    /// Moved it to where polls look.
+    Moved,
 }
 
 /// How far a look at the live jobs came before its time was over.
@@ -114,13 +130,22 @@ impl Service {
         Ok(swept)
     }
 
-    /// What an earlier sweep had no time for comes first. Only what is seen from the beginning to the end is all there is.
     async fn sweep_apart(&self, until: Instant) -> Result<Swept, Error> {
+        let mut ready = Ready::default();
+        let swept = self.sweep_parts(&mut ready, until).await?;
+        // Last, so that a slow SQS takes nothing from what the next sweep needs to know.
+        self.hint_again(ready, until).await;
+        Ok(swept)
+    }
+
+    /// What an earlier sweep had no time for comes first. Only what is seen from the beginning to the end is all there is.
+    async fn sweep_parts(&self, ready: &mut Ready, until: Instant) -> Result<Swept, Error> {
         let record = self.store.sweeps.last().await?;
         let mut swept = Swept::default();
         if let Some(from) = record.resume.clone() {
             let (mut rest, reached) = self.see_rest(from, until).await?;
             self.see_to(&mut rest, &mut swept, until).await?;
+            rest.tell(ready);
             if let Reached::Place(place) = reached {
                 return self.stopped(swept, &rest, &record, place).await;
             }
@@ -128,6 +153,7 @@ impl Service {
         let began_at = self.now();
         let (mut all, reached) = self.see(None, until).await?;
         self.see_to(&mut all, &mut swept, until).await?;
+        all.tell(ready);
         if let Reached::Place(place) = reached {
             return self.stopped(swept, &all, &record, place).await;
         }
@@ -184,7 +210,7 @@ impl Service {
         loop {
             while failed.is_none() && under_way.len() < AT_ONCE && Instant::now() < until {
                 let Some(next) = due.next() else { break };
-                under_way.push(Box::pin(self.sweep_one(next.id)));
+                under_way.push(Box::pin(self.sweep_one(next)));
             }
             match under_way.next().await {
                 Some(Ok((job, did))) => swept.note(seen, job.as_ref(), did),
@@ -197,21 +223,21 @@ impl Service {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Ends or returns a job if it is still due. Gives it as it is then, unless it is gone or cannot be read, and whether
-    /// this did it.
-    async fn sweep_one(&self, id: JobId) -> Result<(Option<Job>, bool), Error> {
-        match self.lapse_one(id).await {
+    /// Ends or returns a job if it is still due, and moves it if it is stray. Gives it as it is then, unless it is gone or
+    /// cannot be read, and what this did.
+    async fn sweep_one(&self, due: Due) -> Result<(Option<Job>, Did), Error> {
+        match self.lapse_one(due).await {
             // One job that cannot be read or written must not keep the others from being swept.
             Err(error) if !error.retryable() || matches!(error, Error::Contended(_)) => {
-                tracing::error!(job_id = %id, cause = %error, "passed over");
-                Ok((None, false))
+                tracing::error!(job_id = %due.id, cause = %error, "passed over");
+                Ok((None, Did::Nothing))
             }
             outcome => outcome,
         }
     }
 
-    async fn lapse_one(&self, id: JobId) -> Result<(Option<Job>, bool), Error> {
-        let Some(job) = self.store.jobs.get(id).await? else { return Ok((None, false)) };
+    async fn lapse_one(&self, due: Due) -> Result<(Option<Job>, Did), Error> {
+        let Some(job) = self.store.jobs.get(due.id).await? else { return Ok((None, Did::Nothing)) };
         // Where somebody else was faster, nothing is left to do at the second look, and it is theirs to count.
         let mut did = false;
         let changed = self
@@ -223,8 +249,13 @@ impl Service {
             .await?;
         if did {
             log_lapse(&changed);
+            return Ok((Some(changed), Did::Lapsed));
         }
-        Ok((Some(changed), did))
+        // Written anew as it is, it gets its place among the partitions of now. Whoever changes it meanwhile does the same.
+        let moves = due.stray
+            && changed.ending().is_none()
+            && self.write(&changed, &changed).await? == Replacement::Written;
+        Ok((Some(changed), if moves { Did::Moved } else { Did::Nothing }))
     }
 
     /// Writes what was seen of each tenant's queues, and then that everything was seen: a tenant whose row is older than
@@ -250,6 +281,20 @@ impl Service {
 }
 
 impl Seen {
+    /// Adds the jobs that wait, or whose backoff has ended. The parts that a sweep looks at overlap, so that of what several
+    /// saw in a queue the most counts.
+    fn tell(&self, ready: &mut Ready) {
+        let mut counts: HashMap<&(Tenant, ContentType), u64> = HashMap::new();
+        let waiting = self.queues.0.iter().map(|(queue, depth)| (queue, depth.waiting));
+        for (queue, count) in waiting.chain(self.returned.iter().map(|(queue, count)| (queue, *count))) {
+            *counts.entry(queue).or_default() += count;
+        }
+        for ((tenant, content_type), count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let known = ready.entry(tenant.clone()).or_default().entry(content_type.clone()).or_default();
+            *known = count.max(*known);
+        }
+    }
+
     fn add(&mut self, page: LivePage, now: Timestamp) {
         self.undelivered += page.undelivered;
         self.dead += page.dead;
@@ -257,20 +302,23 @@ impl Seen {
             self.live += 1;
             let is_due = hint.deadline <= now || (!hint.waiting && hint.due_at <= now);
             let Some(queue) = queue_of(&hint) else { continue };
-            if is_due && self.due.len() < MOST_DUE {
-                self.add_due(hint.id, &queue.0);
+            if matches!(doing(&hint), Doing::BackingOff) && hint.due_at <= now {
+                *self.returned.entry(queue.clone()).or_default() += 1;
+            }
+            if (is_due || hint.stray) && self.due.len() < MOST_DUE {
+                self.add_due(&hint, &queue.0);
             } else {
                 self.queues.add(queue, doing(&hint), hint.created_at);
             }
         }
     }
 
-    fn add_due(&mut self, id: JobId, tenant: &Tenant) {
+    fn add_due(&mut self, hint: &LiveHint, tenant: &Tenant) {
         let turns = match self.turns.get_mut(tenant) {
             Some(turns) => turns,
             None => self.turns.entry(tenant.clone()).or_default(),
         };
-        self.due.push(Due { id, turn: *turns });
+        self.due.push(Due { id: hint.id, stray: hint.stray, turn: *turns });
         *turns += 1;
     }
 }
@@ -305,11 +353,12 @@ fn doing(hint: &LiveHint) -> Doing {
 
 impl Swept {
     /// Counts what became of a job that was due, and where it is now.
-    fn note(&mut self, seen: &mut Seen, job: Option<&Job>, did: bool) {
+    fn note(&mut self, seen: &mut Seen, job: Option<&Job>, did: Did) {
         let Some(job) = job else { return };
         match job.status() {
-            Status::Timeout if did => self.timed_out += 1,
-            Status::Pending if did => self.returned += 1,
+            Status::Timeout if did == Did::Lapsed => self.timed_out += 1,
+            Status::Pending if did == Did::Lapsed => self.returned += 1,
+            _ if did == Did::Moved => self.moved += 1,
             _ => {}
         }
         let doing = match &job.state {

@@ -2,11 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use domain::{Job, JobId, LeaseTerms, Refused, State, Timestamp};
+use domain::{Job, JobId, LeaseTerms, Refused, State, Timestamp, Wait};
 use store::Replacement;
 use tracing::{Span, field::display};
 
-use crate::{Caller, Error, Service};
+use crate::{Caller, Error, METRIC, Service};
 
 /// How long workers have at least to renew their leases once the server is back.
 const GRACE: Duration = Duration::from_secs(60);
@@ -24,7 +24,8 @@ pub(crate) fn note(job: &Job) {
 /// Says in the log that an attempt or a whole job has run out of time, whoever noticed.
 pub(crate) fn log_lapse(job: &Job) {
     let outcome = job.attempts.last().map(|attempt| format!("{:?}", attempt.outcome));
-    tracing::info!(job_id = %job.id, attempt = job.attempts.len(), status = %job.status(), outcome, "lapsed");
+    let attempt = job.attempts.len();
+    tracing::info!(target: METRIC, job_id = %job.id, attempt, status = %job.status(), outcome, "lapsed");
 }
 
 impl Service {
@@ -66,7 +67,7 @@ impl Service {
     pub(crate) async fn write(&self, read: &Job, new: &Job) -> Result<Replacement, Error> {
         let replacement = self.store.jobs.replace(read, new).await?;
         if replacement == Replacement::Written {
-            self.announce(new);
+            self.announce(new).await;
             if read.ending().is_none() && new.ending().is_some() {
                 self.announce_end(new).await;
             }
@@ -83,11 +84,16 @@ impl Service {
         self.count_end(job).await;
     }
 
-    /// Wakes the polls that are held open when a job has become due.
-    pub(crate) fn announce(&self, job: &Job) {
-        if matches!(job.state, State::Pending(_)) {
-            self.due.notify_waiters();
-        }
+    /// Wakes idle workers when a job has become due, or will soon: the polls that are held open, and the workers that wait
+    /// for a hint.
+    pub(crate) async fn announce(&self, job: &Job) {
+        let State::Pending(pending) = &job.state else { return };
+        self.due.notify_waiters();
+        let delay = match pending.wait {
+            Wait::Turn => Duration::ZERO,
+            Wait::Backoff => pending.since.since(self.now()),
+        };
+        self.hint(&job.tenant, &job.spec.content_type, 1, delay).await;
     }
 
     /// What has run out by `now`, except a lease whose worker had no chance to renew it.

@@ -38,7 +38,7 @@ fn every_refusal_of_the_domain_is_a_conflict_in_words() {
 fn a_cause_inside_the_server_is_for_the_log_alone() {
     let cause = || "table jobs-7 at 10.0.0.1".to_owned();
     let unavailable = StoreError::Unavailable { operation: "read job", cause: cause() };
-    let rejected = StoreError::Rejected { operation: "read job", cause: cause() };
+    let rejected = StoreError::Rejected { operation: "read job", code: None, message: None, cause: cause() };
     let unreadable = StoreError::Unreadable { what: "row".to_owned(), cause: cause() };
     for (error, retryable, status) in [
         (Error::Store(unavailable), true, 503),
@@ -76,7 +76,7 @@ async fn a_store_that_cannot_be_reached_is_said_to_be_unavailable() {
         full_problem(service.status(&caller(), &id, StatusRequest::default()).await),
         full_problem(service.poll(&caller(), &polling("document"), true).await),
         full_problem(service.create(&caller(), &request(&format!("sources/t/{id}/a.pdf")), None).await),
-        full_problem(service.authenticate("0123.secret").await),
+        full_problem(service.keys().authenticate("0123.secret").await),
     ] {
         let text = "The job store cannot be reached now; repeat the call later.".to_owned();
         assert_eq!(refused, (503, "unavailable".to_owned(), text));

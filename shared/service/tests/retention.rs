@@ -46,7 +46,7 @@ async fn when_its_time_has_come_nothing_of_a_job_is_left() {
     let place = Place::new().await;
     go_back(&place, 90);
     let tenant = "t".parse().unwrap();
-    let key = place.make_key("test", tenant, &[api::Scope::Admin]).await.unwrap();
+    let key = place.keys().make("test", tenant, &[api::Scope::Admin]).await.unwrap();
     end_some(&place).await;
     assert_eq!(place.rows().await.iter().filter(|row| row.starts_with("job#")).count(), 5);
     assert_eq!(place.objects().await.len(), 7, "five sources, options and a result");
@@ -55,7 +55,7 @@ async fn when_its_time_has_come_nothing_of_a_job_is_left() {
     let left = place.rows().await;
     assert!(left.iter().all(|row| row == "sweep" || row.starts_with("key#")), "{left:?}");
     assert_eq!(left.len(), 2);
-    assert!(place.authenticate(&key.text).await.is_ok());
+    assert!(place.keys().authenticate(&key.text).await.is_ok());
 }
 
 #[tokio::test]

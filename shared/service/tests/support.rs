@@ -356,6 +356,8 @@ pub(crate) fn polling(content_types: &str) -> PollRequest {
         max_jobs: None,
         lease_seconds: None,
         wait_seconds: None,
+        idle_seconds: None,
+        hints: false,
     }
 }
 

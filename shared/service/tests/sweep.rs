@@ -1,6 +1,9 @@
 //! The sweep: what nobody polls is ended or returned, and what waits is counted.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use api::manage::CancelRequest;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
@@ -299,4 +302,59 @@ async fn due_jobs_that_there_is_no_time_for_are_said_to_be_left() {
     assert!(swept.left > 0 && swept.left + swept.timed_out == DUE && swept.complete, "{swept:?}");
     tokio::time::resume();
     assert_eq!(sweep(&place).await.timed_out, swept.left);
+}
+
+#[tokio::test]
+async fn a_queue_may_be_spread_over_fewer_partitions_while_it_has_jobs() {
+    let mut place = Place::with(|connection| connection.shards = 8, |_| {}).await;
+    let mut waiting = HashSet::new();
+    let mut running = Vec::new();
+    for _ in 0..24 {
+        place.created().await;
+        running.push(place.claim().await);
+    }
+    for _ in 0..24 {
+        waiting.insert(place.created().await);
+    }
+    place.backend.connection.shards = 2;
+    place.service = place.another().await;
+
+    let swept = sweep(&place).await;
+    assert_eq!((swept.live, swept.timed_out, swept.returned, swept.complete), (48, 0, 0, true));
+    assert!(swept.moved > 0, "{swept:?}");
+    let queue = swept.queues["t#document"];
+    assert_eq!((queue.waiting, queue.running), (24, 24), "what was moved is counted once");
+    assert_eq!(sweep(&place).await.moved, 0, "one sweep is enough");
+
+    for held in &running {
+        place.heartbeat(held).await.unwrap();
+        place.submit(held, &success("text")).await.unwrap();
+    }
+    let mut taken = HashSet::new();
+    while let Some(held) = place.try_claim().await {
+        taken.insert(held.id);
+    }
+    assert_eq!(taken, waiting);
+}
+
+#[tokio::test]
+async fn a_queue_may_be_spread_over_more_partitions_while_it_has_jobs() {
+    let mut place = Place::new().await;
+    let held = place.claimed().await;
+    let mut waiting: HashSet<String> = HashSet::new();
+    for _ in 0..8 {
+        waiting.insert(place.created().await);
+    }
+    place.backend.connection.shards = 4;
+    place.service = place.another().await;
+    for _ in 0..8 {
+        waiting.insert(place.created().await);
+    }
+    assert_eq!(sweep(&place).await.moved, 0);
+    place.submit(&held, &success("text")).await.unwrap();
+    let mut taken = HashSet::new();
+    while let Some(held) = place.try_claim().await {
+        taken.insert(held.id);
+    }
+    assert_eq!(taken, waiting);
 }

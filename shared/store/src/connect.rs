@@ -6,9 +6,35 @@ use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::{
-    EventTable, Handoff, JobTable, KeyTable, Meter, QueueTable, StatisticsTable, StoreError, SweepTable,
-    WebhookSecretTable, dynamodb::Table, table::Layout,
+    EventTable, Handoff, HintTable, JobTable, KeyTable, Meter, QueueTable, StatisticsTable, StoreError,
+    SweepTable, WebhookSecretTable, dynamodb::Table, table::Layout,
 };
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long one attempt at a call of DynamoDB or S3 may take, besides the sending of what is large.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long such a call may take with all its attempts. A use case gives up at the first call that fails; the one that
+/// asks for something else then makes two calls, so that even they and a slow look-up of the key fit into the time of a
+/// function. What lasts longer is the caller's to repeat.
+pub(crate) const OPERATION: Duration = Duration::from_secs(8);
+/// What is slower than this many bytes in a second does not arrive.
+pub(crate) const SLOWEST: u64 = 5_000_000;
+
+/// How long a call may take that sends this many bytes.
+pub(crate) fn time_for(size_bytes: u64) -> TimeoutConfig {
+    let sending = Duration::from_secs(size_bytes / SLOWEST);
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT + sending)
+        .operation_timeout(OPERATION + sending)
+        .build()
+}
+
+/// How long it may take to make or set up a table or a bucket. No function does that, and on a slow disk it takes long.
+pub(crate) fn time_to_make() -> TimeoutConfig {
+    let whole = Duration::from_secs(60);
+    TimeoutConfig::builder().operation_attempt_timeout(whole).operation_timeout(whole).build()
+}
 
 /// Where the table and the bucket are, and how they are laid out.
 #[derive(Clone, Debug)]
@@ -17,8 +43,8 @@ pub struct Connection {
     pub table: String,
     /// The handoff bucket's name.
     pub bucket: String,
-    /// How many partitions each queue is spread over: 1 for up to about 250 jobs a second. Changing it strands no
-    /// job only while no job is live.
+    /// How many partitions each queue is spread over: 1 for up to 500 short jobs a second, or about 15,000 that run
+    /// at once. It may be changed at any time: where there are fewer than before, the next sweep moves the jobs of the others.
     pub shards: u32,
     /// How long a job's row stays after its end.
     pub retention: Duration,
@@ -59,6 +85,8 @@ pub struct Store {
     pub sweeps: SweepTable,
     /// The API keys.
     pub keys: KeyTable,
+    /// Where idle workers wait for a hint.
+    pub hints: HintTable,
     /// What events are signed with.
     pub webhook_secrets: WebhookSecretTable,
     /// The files.
@@ -85,6 +113,7 @@ impl Store {
             statistics: StatisticsTable { table: table.clone() },
             sweeps: SweepTable { table: table.clone() },
             keys: KeyTable { table: table.clone() },
+            hints: HintTable { table: table.clone() },
             webhook_secrets: WebhookSecretTable { table: table.clone() },
             handoff,
             meter: Arc::clone(&table.meter),
@@ -109,26 +138,19 @@ impl Store {
     }
 }
 
-async fn sdk_config(endpoint: &Endpoint) -> SdkConfig {
+pub(crate) async fn sdk_config(endpoint: &Endpoint) -> SdkConfig {
     let http = match endpoint {
         Endpoint::At { http: Some(http), .. } => http.clone(),
         Endpoint::At { http: None, .. } | Endpoint::Environment => Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https(),
     };
-    // Three tries within a few seconds fit into every function's time; what lasts longer is the caller's to repeat.
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .retry_config(
             RetryConfig::standard().with_max_attempts(3).with_max_backoff(Duration::from_millis(500)),
         )
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .operation_attempt_timeout(Duration::from_secs(8))
-                .operation_timeout(Duration::from_secs(20))
-                .build(),
-        );
+        .timeout_config(time_for(0).into_builder().connect_timeout(CONNECT).build());
     match endpoint {
         Endpoint::Environment => loader.load().await,
         Endpoint::At { url, credentials: (id, secret), .. } => {

@@ -289,7 +289,7 @@ impl Table {
             }
             // Somebody else is just writing the row, which is a race lost like any other.
             None if is_conflict(&error) => Ok(Put::Lost(self.get(operation, pk).await?)),
-            // The second row is there already, or capacity ran out: nothing was written.
+            // Capacity ran out, somebody else is just writing the second row, or it is there already: nothing was written.
             None if is_cancelled(&error) => Err(StoreError::Unavailable {
                 operation,
                 cause: aws_sdk_dynamodb::error::DisplayErrorContext(error).to_string(),
@@ -360,5 +360,5 @@ pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
 /// The SDK's builders fail on missing fields, which only a bug here leaves out.
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 pub(crate) fn built(error: aws_sdk_dynamodb::error::BuildError) -> StoreError {
-    StoreError::Rejected { operation: "build request", cause: error.to_string() }
+    StoreError::Rejected { operation: "build request", code: None, message: None, cause: error.to_string() }
 }

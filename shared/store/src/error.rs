@@ -1,5 +1,6 @@
 use std::error::Error;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
@@ -20,6 +21,10 @@ pub enum StoreError {
     Rejected {
         /// What was asked.
         operation: &'static str,
+        /// What the service calls its refusal, if it was the service that refused.
+        code: Option<String>,
+        /// What the service says of it to people, if it says anything.
+        message: Option<String>,
         /// Why not.
         cause: String,
     },
@@ -59,25 +64,32 @@ impl StoreError {
             // The SDK's enum may grow; what is unknown is not worth another try.
             _ => false,
         };
+        let (code, message) = (error.code().map(str::to_owned), error.message().map(str::to_owned));
         let cause = DisplayErrorContext(error).to_string();
-        if transient { Self::Unavailable { operation, cause } } else { Self::Rejected { operation, cause } }
+        if transient {
+            Self::Unavailable { operation, cause }
+        } else {
+            Self::Rejected { operation, code, message, cause }
+        }
     }
 }
 
-/// The codes that DynamoDB and S3 give for "not now".
+/// The codes that DynamoDB and S3 give for "not now": those that the SDK repeats a call for, and those that it leaves
+/// to its caller.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 fn is_transient(code: &str) -> bool {
-    matches!(
-        code,
-        "InternalError"
-            | "InternalServerError"
-            | "LimitExceededException"
-            | "ProvisionedThroughputExceededException"
-            | "RequestLimitExceeded"
-            | "RequestTimeout"
-            | "ServiceUnavailable"
-            | "SlowDown"
-            | "ThrottlingException"
-            | "TransactionConflictException"
-    )
+    THROTTLING_ERRORS.contains(&code)
+        || TRANSIENT_ERRORS.contains(&code)
+        || matches!(
+            code,
+            "InternalError"
+                | "InternalServerError"
+                | "ServiceUnavailable"
+                // Somebody else is just writing the same row, or the same object.
+                | "TransactionConflictException"
+                | "ReplicatedWriteConflictException"
+                | "ConditionalRequestConflict"
+                | "OperationAborted"
+        )
 }

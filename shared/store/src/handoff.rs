@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use aws_config::{Region, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::{
     Client,
     config::{RequestChecksumCalculation, ResponseChecksumValidation},
@@ -9,9 +9,9 @@ use aws_sdk_s3::{
     presigning::{PresignedRequest, PresigningConfig},
     primitives::ByteStream,
     types::{
-        AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ChecksumAlgorithm, ChecksumMode,
-        CompletedMultipartUpload, CompletedPart, Delete, ExpirationStatus, LifecycleExpiration,
-        LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
+        AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
+        ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration,
+        Delete, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
     },
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -20,7 +20,13 @@ use bytes::Bytes;
 use domain::FileName;
 use tokio::{fs::File, io::AsyncReadExt};
 
-use crate::{StorageKey, StoreError};
+use crate::{
+    StorageKey, StoreError,
+    connect::{OPERATION, SLOWEST, time_for, time_to_make},
+};
+
+/// How long S3 may take to put the parts of an upload together.
+const COMPLETING: Duration = Duration::from_secs(18);
 
 /// The bucket through which files travel, by presigned URLs between it and whoever holds the URL.
 #[derive(Clone, Debug)]
@@ -203,6 +209,7 @@ impl Handoff {
     /// # Errors
     /// [`StoreError`] when the object store does not answer.
     pub async fn put(&self, key: &StorageKey, body: Bytes, sha256: &[u8; 32]) -> Result<(), StoreError> {
+        let size_bytes = body.len() as u64;
         self.client
             .put_object()
             .bucket(&self.bucket)
@@ -211,6 +218,8 @@ impl Handoff {
             .checksum_sha256(BASE64.encode(sha256))
             .body(ByteStream::from(body))
             .if_none_match("*")
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_for(size_bytes)))
             .send()
             .await
             .map(|_| ())
@@ -239,6 +248,8 @@ impl Handoff {
             .await
             .map_err(|error| StoreError::Rejected {
                 operation: "read source file",
+                code: None,
+                message: None,
                 cause: error.to_string(),
             })?;
         let sent = self
@@ -251,7 +262,7 @@ impl Handoff {
             .body(body)
             .if_none_match("*")
             .customize()
-            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_for(size_bytes)))
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_for_file(size_bytes)))
             .send()
             .await;
         match sent {
@@ -277,14 +288,14 @@ impl Handoff {
             Err(error) => return Err(StoreError::of("get object", error)),
         };
         let unreadable = |cause: String| StoreError::Unreadable { what: format!("object {key:?}"), cause };
+        let unavailable = |cause: String| StoreError::Unavailable { operation: "get object", cause };
         let mut body = Vec::new();
-        output
-            .body
-            .into_async_read()
-            .take(most + 1)
-            .read_to_end(&mut body)
+        // The SDK's own timeouts end where the body begins.
+        let mut reading = output.body.into_async_read().take(most + 1);
+        tokio::time::timeout(OPERATION, reading.read_to_end(&mut body))
             .await
-            .map_err(|error| StoreError::Unavailable { operation: "get object", cause: error.to_string() })?;
+            .map_err(|elapsed| unavailable(elapsed.to_string()))?
+            .map_err(|error| unavailable(error.to_string()))?;
         if body.len() as u64 > most {
             return Err(unreadable(format!("it is larger than {most} bytes")));
         }
@@ -412,6 +423,8 @@ impl Handoff {
             // Two uploads under one idempotency key may run at once; the one that is complete first counts.
             .if_none_match("*")
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build())
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_to_complete()))
             .send()
             .await;
         match sent {
@@ -444,7 +457,16 @@ impl Handoff {
     /// # Errors
     /// [`StoreError`] when it cannot be made.
     pub async fn ensure(&self) -> Result<(), StoreError> {
-        match self.client.create_bucket().bucket(&self.bucket).send().await {
+        match self
+            .client
+            .create_bucket()
+            .bucket(&self.bucket)
+            .set_create_bucket_configuration(self.location())
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_to_make()))
+            .send()
+            .await
+        {
             Ok(_) => {}
             Err(SdkError::ServiceError(service))
                 if service.err().is_bucket_already_owned_by_you()
@@ -455,16 +477,41 @@ impl Handoff {
             .put_bucket_lifecycle_configuration()
             .bucket(&self.bucket)
             .lifecycle_configuration(lifecycle()?)
+            .customize()
+            .config_override(aws_sdk_s3::config::Config::builder().timeout_config(time_to_make()))
             .send()
             .await
             .map(|_| ())
             .map_err(|error| StoreError::of("set lifecycle", error))
     }
+
+    /// Whether the bucket answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let sent = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1).send().await;
+        sent.map(|_| ()).map_err(|error| StoreError::of("look at the bucket", error))
+    }
+
+    /// Where a new bucket is to be: S3 wants to be told in every region but its oldest.
+    fn location(&self) -> Option<CreateBucketConfiguration> {
+        let region = self.client.config().region().map(Region::as_ref).filter(|name| *name != "us-east-1")?;
+        let constraint = BucketLocationConstraint::from(region);
+        Some(CreateBucketConfiguration::builder().location_constraint(constraint).build())
+    }
 }
 
-/// How long sending this many bytes may take: what is slower than 5 MB/s does not arrive.
-fn time_for(size_bytes: u64) -> TimeoutConfig {
-    let time = Duration::from_secs(30 + size_bytes / 5_000_000);
+/// S3 may take minutes over many parts, and an attempt that is given up would be followed by one that finds the upload
+/// busy or gone. So an attempt may take all the time that a call of the API leaves beside what is asked before and after,
+/// and only what fails sooner is tried again.
+fn time_to_complete() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(COMPLETING).operation_timeout(COMPLETING).build()
+}
+
+/// How long a file may take, which is copied on one machine only, where no function's time bounds it.
+fn time_for_file(size_bytes: u64) -> TimeoutConfig {
+    let time = Duration::from_secs(30 + size_bytes / SLOWEST);
     TimeoutConfig::builder().operation_attempt_timeout(time).operation_timeout(time).build()
 }
 
@@ -523,12 +570,16 @@ fn lifecycle() -> Result<BucketLifecycleConfiguration, StoreError> {
 /// The SDK's builders fail on missing fields, which only a bug here leaves out.
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn built(error: aws_sdk_s3::error::BuildError) -> StoreError {
-    StoreError::Rejected { operation: "build request", cause: error.to_string() }
+    StoreError::Rejected { operation: "build request", code: None, message: None, cause: error.to_string() }
 }
 
 fn presigning(valid: Duration) -> Result<PresigningConfig, StoreError> {
-    PresigningConfig::expires_in(valid)
-        .map_err(|error| StoreError::Rejected { operation: "presign", cause: error.to_string() })
+    PresigningConfig::expires_in(valid).map_err(|error| StoreError::Rejected {
+        operation: "presign",
+        code: None,
+        message: None,
+        cause: error.to_string(),
+    })
 }
 
 fn presigned(request: &PresignedRequest) -> Presigned {

@@ -32,6 +32,8 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it ends by itself, because another key took its place.
+    pub expires_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +46,9 @@ struct KeyRow {
     created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
+    // Not `expires_at`, by which the table removes rows: an ended key is still to be listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ends_at: Option<Timestamp>,
 }
 
 const PREFIX: &str = "key#";
@@ -71,15 +76,36 @@ impl KeyTable {
     /// [`StoreError`] when the table does not answer.
     pub async fn revoke(&self, read: &KeyRecord, now: Timestamp) -> Result<bool, StoreError> {
         let revoked = KeyRecord { revoked_at: Some(now), ..read.clone() };
-        let secret = AttributeValue::B(read.secret_sha256.to_vec().into());
-        let condition = Condition::Is(
-            "secret_sha256 = :read AND attribute_not_exists(revoked_at)",
-            Item::from([(":read".to_owned(), secret)]),
-        );
+        let condition =
+            Condition::Is("secret_sha256 = :read AND attribute_not_exists(revoked_at)", secret_of(read));
         self.put(&revoked, condition).await
     }
 
-    /// Every key, oldest first. Reads the whole table: for operators on one machine, not for a hot path.
+    /// Writes a new key and lets the one whose place it takes end at `expires_at`: both or neither. False when the old key
+    /// is not as it was read, and nothing was written.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the table does not answer.
+    pub async fn rotate(
+        &self,
+        read: &KeyRecord,
+        expires_at: Timestamp,
+        new: &KeyRecord,
+    ) -> Result<bool, StoreError> {
+        let ending = KeyRecord { expires_at: Some(expires_at), ..read.clone() };
+        let condition = Condition::Is(
+            "secret_sha256 = :read AND attribute_not_exists(revoked_at) AND attribute_not_exists(ends_at)",
+            secret_of(read),
+        );
+        match self.table.put_both("rotate key", encode(&ending)?, condition, encode(new)?).await? {
+            Put::Written => Ok(true),
+            // What is in the way may be this very write, repeated by the SDK after a lost answer. Only the new row tells:
+            // another rotation in the same moment leaves the old key the same end.
+            Put::Lost(_) => Ok(self.get(&new.id).await?.as_ref() == Some(new)),
+        }
+    }
+
+    /// Every key, oldest first. Reads the whole table: for operators, not for a hot path.
     ///
     /// # Errors
     /// [`StoreError`] when the table does not answer or a row is no key.
@@ -112,12 +138,22 @@ impl KeyTable {
     }
 
     async fn put(&self, key: &KeyRecord, condition: Condition) -> Result<bool, StoreError> {
-        match self.table.put("write key", encode(key)?, condition).await? {
-            Put::Written => Ok(true),
-            // What is in the way may be this very write, repeated by the SDK after a lost answer.
-            Put::Lost(item) => Ok(item.map(decode).transpose()?.as_ref() == Some(key)),
-        }
+        written(self.table.put("write key", encode(key)?, condition).await?, key)
     }
+}
+
+/// Whether a put of `key` was written.
+fn written(put: Put, key: &KeyRecord) -> Result<bool, StoreError> {
+    match put {
+        Put::Written => Ok(true),
+        // What is in the way may be this very write, repeated by the SDK after a lost answer.
+        Put::Lost(item) => Ok(item.map(decode).transpose()?.as_ref() == Some(key)),
+    }
+}
+
+/// The value `:read` of conditions: a row with another secret is another key, whatever its id.
+fn secret_of(key: &KeyRecord) -> Item {
+    Item::from([(":read".to_owned(), AttributeValue::B(key.secret_sha256.to_vec().into()))])
 }
 
 fn unreadable(error: &serde_dynamo::Error) -> StoreError {
@@ -133,6 +169,7 @@ fn encode(key: &KeyRecord) -> Result<Item, StoreError> {
         secret_sha256: ByteArray::new(key.secret_sha256),
         created_at: key.created_at,
         revoked_at: key.revoked_at,
+        ends_at: key.expires_at,
     })
     .map_err(|error| unreadable(&error))
 }
@@ -150,5 +187,6 @@ fn decode(item: Item) -> Result<KeyRecord, StoreError> {
         secret_sha256: row.secret_sha256.into_array(),
         created_at: row.created_at,
         revoked_at: row.revoked_at,
+        expires_at: row.ends_at,
     })
 }

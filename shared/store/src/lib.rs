@@ -6,9 +6,12 @@
 
 mod connect;
 mod dynamodb;
+mod environment;
 mod error;
 mod events;
 mod handoff;
+mod hint_queues;
+mod hints;
 mod keys;
 mod listing;
 mod meter;
@@ -22,9 +25,12 @@ mod table;
 mod webhook_secrets;
 
 pub use connect::{Connection, Endpoint, Store};
+pub use environment::{Environment, EnvironmentError, Resource};
 pub use error::StoreError;
 pub use events::{EVENT_SHARDS, EventHint, EventPage, EventTable};
 pub use handoff::{Handoff, Object, Part, Presigned, SignedPart};
+pub use hint_queues::{HintQueues, HintUrl};
+pub use hints::{HintClass, HintClasses, HintTable};
 pub use keys::{KeyRecord, KeyTable};
 pub use listing::{Place, Shelf, Stretch};
 pub use meter::{Meter, Units};

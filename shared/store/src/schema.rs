@@ -1,7 +1,10 @@
 //! The table and its indexes, made on one machine and in tests. On AWS the template makes them.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
-    error::SdkError,
+    client::Waiters,
+    error::{DisplayErrorContext, SdkError},
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
         ProjectionType, ScalarAttributeType, TimeToLiveSpecification, TimeToLiveStatus,
@@ -12,8 +15,12 @@ use domain::Tenant;
 
 use crate::{
     StoreError,
+    connect::time_to_make,
     dynamodb::{Table, built},
 };
+
+/// How long a new table may take to become usable.
+const LONGEST_CREATION: Duration = Duration::from_secs(120);
 
 /// The sparse index of what is due next.
 pub(crate) const DUE_INDEX: &str = "due";
@@ -55,15 +62,27 @@ impl Table {
             )?)
             .global_secondary_indexes(index(DAY_INDEX, "day", "created_at", &[])?)
             .global_secondary_indexes(index(TASK_INDEX, "task", "created_at", &[])?)
+            .customize()
+            .config_override(aws_sdk_dynamodb::config::Config::builder().timeout_config(time_to_make()))
             .send()
             .await;
         match created {
-            Ok(_) => {}
+            Ok(_) => self.wait_until_active().await?,
             Err(SdkError::ServiceError(service)) if service.err().is_resource_in_use_exception() => {}
             Err(error) => return Err(StoreError::of("create table", error)),
         }
         // Looked at also when the table was there: whoever made it may have stopped before this.
         if self.has_ttl().await? { Ok(()) } else { self.set_ttl().await }
+    }
+
+    /// DynamoDB takes some seconds to make a table, which takes no call meanwhile.
+    async fn wait_until_active(&self) -> Result<(), StoreError> {
+        let waited =
+            self.client.wait_until_table_exists().table_name(&self.name).wait(LONGEST_CREATION).await;
+        waited.map(|_| ()).map_err(|error| StoreError::Unavailable {
+            operation: "wait for the new table",
+            cause: DisplayErrorContext(error).to_string(),
+        })
     }
 
     async fn has_ttl(&self) -> Result<bool, StoreError> {
@@ -84,6 +103,8 @@ impl Table {
             .update_time_to_live()
             .table_name(&self.name)
             .time_to_live_specification(ttl.map_err(built)?)
+            .customize()
+            .config_override(aws_sdk_dynamodb::config::Config::builder().timeout_config(time_to_make()))
             .send()
             .await
             .map_err(|error| StoreError::of("set time to live", error))?;

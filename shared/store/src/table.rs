@@ -77,6 +77,8 @@ pub struct LiveHint {
     pub id: JobId,
     /// The queue it is in.
     pub queue: String,
+    /// Whether it is in a partition that no poll looks at any more, because there are fewer of them than there were.
+    pub stray: bool,
     /// Whether it waits for its turn.
     pub waiting: bool,
     /// Whether it runs. If it does neither, it waits for the end of a backoff.
@@ -133,6 +135,25 @@ impl JobTable {
     #[must_use]
     pub fn shards(&self) -> u32 {
         self.layout.shards
+    }
+
+    /// Whether the table answers and has the index that everything is scheduled by.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        self.table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_key = :nobodys")
+            .expression_attribute_values(":nobodys", AttributeValue::S("nobodys".to_owned()))
+            .limit(1)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| StoreError::of("look at the index `due`", error))
     }
 
     /// Writes a new job.
@@ -250,7 +271,7 @@ impl JobTable {
             match item.get("due_key").and_then(|key| key.as_s().ok()) {
                 Some(key) if key.starts_with("event#") => page.undelivered += 1,
                 Some(key) if key.starts_with("dead#") => page.dead += 1,
-                Some(_) | None => page.hints.extend(live_hint(&item)),
+                Some(_) | None => page.hints.extend(live_hint(&item, self.layout.shards)),
             }
         }
         page.next = output.last_evaluated_key.filter(|key| !key.is_empty()).map(LivePlace);
@@ -289,11 +310,12 @@ fn id_of(item: &Item) -> Option<JobId> {
     job_of_pk(item.get("pk")?.as_s().ok()?)
 }
 
-fn live_hint(item: &Item) -> Option<LiveHint> {
+fn live_hint(item: &Item, shards: u32) -> Option<LiveHint> {
     let queue = item.get("due_key")?.as_s().ok()?.clone();
     let time = |name: &str| item.get(name)?.as_n().ok()?.parse().ok().map(Timestamp);
     Some(LiveHint {
         id: id_of(item)?,
+        stray: queue.rsplit('#').next()?.parse::<u32>().is_ok_and(|shard| shard >= shards),
         waiting: queue.starts_with(Due::Waiting.prefix()),
         running: item
             .get("status")

@@ -14,6 +14,7 @@ fn key(id: &str) -> KeyRecord {
         secret_sha256: [7; 32],
         created_at: at(0),
         revoked_at: None,
+        expires_at: None,
     }
 }
 
@@ -105,4 +106,45 @@ async fn a_row_that_is_no_key_is_not_read() {
     place.delete_row("key#a").await;
     let (kind, cause) = why(place.keys.list().await);
     assert_eq!((kind, cause.as_str()), ("unreadable", "it is no API key's"));
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_once_and_the_new_one_is_written_with_it() {
+    let place = Place::new().await;
+    place.keys.create(&key("a")).await.unwrap();
+    assert!(place.keys.rotate(&key("a"), at(5), &key("b")).await.unwrap());
+    let ending = KeyRecord { expires_at: Some(at(5)), ..key("a") };
+    assert_eq!(place.keys.get(&key("a").id).await.unwrap(), Some(ending.clone()));
+    assert_eq!(place.keys.get(&key("b").id).await.unwrap(), Some(key("b")));
+    assert!(!place.keys.rotate(&ending, at(9), &key("c")).await.unwrap());
+    assert_eq!(place.keys.get(&key("c").id).await.unwrap(), None);
+    assert!(place.keys.revoke(&ending, at(6)).await.unwrap(), "one that ends can still be revoked");
+}
+
+#[tokio::test]
+async fn of_two_rotations_to_the_same_end_one_is_told_that_it_lost() {
+    let place = Place::new().await;
+    place.keys.create(&key("a")).await.unwrap();
+    let (old, other) = (key("a"), KeyRecord { secret_sha256: [9; 32], ..key("c") });
+    assert!(place.keys.rotate(&old, at(5), &key("b")).await.unwrap());
+    assert!(!place.keys.rotate(&old, at(5), &other).await.unwrap());
+    assert_eq!(place.keys.get(&other.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_not_rotated() {
+    let place = Place::new().await;
+    place.keys.create(&key("a")).await.unwrap();
+    place.keys.revoke(&key("a"), at(1)).await.unwrap();
+    assert!(!place.keys.rotate(&key("a"), at(5), &key("b")).await.unwrap());
+    assert_eq!(place.keys.get(&key("b").id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_sent_twice_is_done() {
+    let place = Place::new().await;
+    place.keys.create(&key("a")).await.unwrap();
+    let store = place.behind(|way| loses(Lost::Answer, "TransactWriteItems", way)).await;
+    assert!(store.keys.rotate(&key("a"), at(5), &key("b")).await.unwrap());
+    assert_eq!(place.keys.get(&key("b").id).await.unwrap(), Some(key("b")));
 }

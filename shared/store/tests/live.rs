@@ -48,6 +48,7 @@ async fn every_live_job_is_seen_with_its_queue_and_its_times() {
     .map(|(job, queue, waiting, running)| LiveHint {
         id: job.id,
         queue: queue.to_owned(),
+        stray: false,
         waiting,
         running,
         due_at: job.due_at().unwrap(),

@@ -11,6 +11,7 @@ mod backend;
 mod due;
 mod events;
 mod handoff;
+mod hints;
 mod keys;
 mod live;
 mod rows;

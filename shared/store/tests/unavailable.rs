@@ -78,6 +78,8 @@ async fn what_fails_or_is_throttled_may_work_later() {
         (503, ""),
         (400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#),
         (400, r#"{"__type":"com.amazon.coral.availability#ThrottlingException"}"#),
+        (400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionInProgressException"}"#),
+        (400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException"}"#),
         (500, r#"{"__type":"InternalServerError"}"#),
     ] {
         let store = answering(status, body).await;
@@ -128,7 +130,7 @@ async fn a_url_that_would_be_valid_for_more_than_a_week_is_not_signed() {
 fn only_what_is_unavailable_is_worth_another_try_and_the_log_is_told_what_failed() {
     let cause = || "why".to_owned();
     let unavailable = StoreError::Unavailable { operation: "read job", cause: cause() };
-    let rejected = StoreError::Rejected { operation: "read job", cause: cause() };
+    let rejected = StoreError::Rejected { operation: "read job", code: None, message: None, cause: cause() };
     let unreadable = StoreError::Unreadable { what: "row 1".to_owned(), cause: cause() };
     assert_eq!(
         [&unavailable, &rejected, &unreadable].map(|error| (error.retryable(), error.to_string())),

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use domain::ContentType;
+use system_tests::percentile;
 
 use crate::{
-    report::{Report, percentile},
+    report::Report,
     scene::{create_request, durable_gateway, poll_request},
 };
 

@@ -11,7 +11,6 @@
     reason = "what a measurement meets unexpectedly ends it"
 )]
 
-mod cold_start;
 mod converter;
 mod latency;
 mod polling;
@@ -53,9 +52,6 @@ async fn main() {
     }
     if wanted("converter") {
         converter::measure(&mut report).await;
-    }
-    if wanted("cold_start") {
-        cold_start::measure(&mut report).await;
     }
     report.print();
 }

@@ -8,9 +8,10 @@ use std::{
 use domain::ContentType;
 use futures::{StreamExt, stream};
 use service::{Caller, Service};
+use system_tests::percentile;
 
 use crate::{
-    report::{Report, percentile},
+    report::Report,
     scene::{pending, poll_request, service_in_memory},
 };
 

@@ -1,5 +1,3 @@
-use std::{process::Command, time::Duration};
-
 /// The rows of the table that is printed at the end.
 pub(crate) struct Report {
     machine: String,
@@ -15,18 +13,7 @@ struct Row {
 
 impl Report {
     pub(crate) fn of_this_machine() -> Self {
-        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-            .map_or("?", |m| m.1);
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let rustc =
-            Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
-        Self {
-            machine: format!("{cores} cores of {model}; {}", String::from_utf8_lossy(&rustc).trim()),
-            rows: Vec::new(),
-        }
+        Self { machine: system_tests::this_machine(), rows: Vec::new() }
     }
 
     /// A figure with a budget.
@@ -58,10 +45,4 @@ impl Report {
             println!("| {} | {} | {} | {holds} |", row.what, row.measured, row.budget);
         }
     }
-}
-
-/// The `percent`-th percentile.
-pub(crate) fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() * percent / 100).min(samples.len() - 1)]
 }

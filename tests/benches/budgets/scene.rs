@@ -8,7 +8,7 @@ use domain::{
     ContentType, FileName, Job, JobId, Limits, Priority, Source, Spec, TaskOptions, Tenant, Timestamp,
 };
 use engines::Engines;
-use gateway::{Config, Gateway};
+use gateway::{Config, Gateway, Keeps};
 use service::{Caller, Rules, Service, SourceRoots, SystemWorld, WebhookNetworks};
 use store::{Connection, Endpoint, Store};
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ pub(crate) async fn service_in_memory() -> (Service, Caller) {
 pub(crate) async fn durable_gateway() -> (Gateway, Client, TempDir) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut config = Config::in_memory().unwrap();
-    config.data_dir = Some(folder.path().to_owned());
+    config.keeps = Keeps::Folder(folder.path().to_owned());
     let gateway = Gateway::start(config).await.unwrap();
     let key = std::fs::read_to_string(gateway.admin_key_file.as_ref().unwrap()).unwrap();
     let base: BaseUrl = gateway.public_url.parse().unwrap();
@@ -105,6 +105,8 @@ pub(crate) fn poll_request(worker: &str, content_type: ContentType) -> PollReque
         max_jobs: None,
         lease_seconds: Some(60),
         wait_seconds: None,
+        idle_seconds: None,
+        hints: false,
     }
 }
 

@@ -6,7 +6,7 @@
 mod api;
 mod functions;
 mod metrics;
-mod recorder;
+mod operations;
 mod roles;
 mod scene;
 mod storage;

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use runtime::LogFormat;
 use serde_json::Value;
 
 use crate::{
@@ -44,16 +45,11 @@ impl io::Write for Lines {
 async fn logged() -> BTreeMap<String, Vec<Value>> {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
+    // An operator who wants no lines but warnings still wants metrics.
+    let subscriber = runtime::log_lines(LogFormat::Json, Some("WARNING"), move || writer.clone()).unwrap();
     // For all threads: what another test logs is welcome, and a subscriber of one thread only may miss lines whose
     // place in the code another thread came to first.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    tracing::dispatcher::set_global_default(subscriber).unwrap();
     let mut scene = Scene::new().await;
     jobs(&mut scene).await;
     ends(&mut scene).await;

@@ -6,7 +6,7 @@ use api::{Access, Function, ROUTES};
 use domain::Tried;
 use serde_json::{Value, json};
 use std::time::Duration;
-use system_tests::{JOBS, sha256_hex};
+use system_tests::{BUCKET, JOBS, sha256_hex};
 
 use crate::{
     scene::{Grant, Scene},
@@ -44,6 +44,7 @@ fn functions() -> impl Iterator<Item = &'static str> {
 async fn each_role_allows_what_the_function_does_and_nothing_else() {
     let mut scene = Scene::new().await;
     sources(&mut scene).await;
+    idle(&mut scene).await;
     jobs(&mut scene).await;
     results(&mut scene).await;
     ends(&mut scene).await;
@@ -197,6 +198,24 @@ fn imported(status: &str) -> Value {
     })
 }
 
+/// An idle worker finds where to wait for hints.
+async fn idle(scene: &mut Scene) {
+    let waits = json!({"worker_id": "gpu-1", "content_types": ["document", "image"], "hints": true});
+    let answer = scene.call("POST", &format!("{JOBS}/poll"), "", &waits).await.ok();
+    assert!(answer["hint_url"].is_string(), "{answer}");
+    // Polls meet a job whose worker dies again and again: from the second time on it waits, and others are told until when.
+    let id = created(scene).await;
+    for _ in 0..2 {
+        let answer = poll(scene).await;
+        let (path, token) = (format!("{JOBS}/{id}"), answer["lease_token"].as_str().unwrap());
+        let progress = json!({"percentage": 10, "message": "at it"});
+        scene.call("PUT", &format!("{path}/progress"), token, &progress).await.ok();
+        scene.world.advance(Duration::from_secs(70));
+    }
+    assert!(poll(scene).await["job_id"].is_null());
+    scene.call("POST", &format!("{JOBS}/{id}/cancel"), "", &json!({})).await.ok();
+}
+
 /// Jobs come into being, are claimed and reported on.
 pub(crate) async fn jobs(scene: &mut Scene) {
     // Options too large for a row, a page's URL, and a source that is not there.
@@ -247,7 +266,10 @@ async fn results(scene: &mut Scene) {
         .await
         .ok();
     scene.call("GET", &format!("{path}/status"), "", &NONE).await.ok();
-    scene.call("GET", &format!("{path}/result"), "", &NONE).await.ok();
+    let url = scene.call("GET", &format!("{path}/result"), "", &NONE).await.ok();
+    let key = url.as_str().unwrap().split(&format!("/{BUCKET}/")).nth(1).unwrap().split('?').next().unwrap();
+    scene.lose(key).await;
+    scene.call("GET", &format!("{path}/result"), "", &NONE).await.refused(404);
     let (path, token) = claimed(scene).await;
     // A large result in one request, announced and not uploaded, and in parts.
     let place = |size: u64| json!({"size_bytes": size, "sha256": sha256_hex(b"bytes")});

@@ -1,62 +1,34 @@
-//! The functions, each as a process of its own that has just been started, over one table and bucket whose calls are
-//! written down under the function that made them.
+//! The functions, and what each has needed to do what it did.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
+    ops::Deref,
 };
 
-use api::{Function, Scope};
 use async_trait::async_trait;
-use bytes::Bytes;
 use domain::Tried;
-use engines::Engines;
-use http_body_util::Full;
-use runtime::{App, Auth, JobSettings, Request};
 use serde_json::Value;
-use service::{Courier, Message, Service};
-use store::{Connection, Endpoint, Store};
-use system_tests::TestWorld;
-
-use crate::recorder::{Recorder, Seen};
-
-const TABLE: &str = "jobs";
-const BUCKET: &str = "handoff";
-const S3_URL: &str = "http://127.0.0.1:9000";
+use service::{Courier, Delivered, Message};
+use system_tests::{BUCKET, Called, Functions, Seen};
 
 /// What a role allows: an action, and what of the stack it is allowed on.
 pub(crate) type Grant = (String, String);
 
 pub(crate) struct Scene {
-    pub(crate) recorder: Recorder,
+    functions: Functions,
     /// What each function has needed so far.
     pub(crate) needed: BTreeMap<String, BTreeSet<Grant>>,
     /// The calls that were made, by method and the path of their route.
     pub(crate) called: BTreeSet<(String, &'static str)>,
     /// The keys of rows that were written in one transaction with a job's.
     pub(crate) written_with_jobs: Vec<String>,
-    pub(crate) world: Arc<TestWorld>,
-    engines: Engines,
-    connection: Connection,
-    key: String,
 }
 
-/// A function's answer.
-pub(crate) struct Answered {
-    pub(crate) status: u16,
-    pub(crate) body: Value,
-}
+impl Deref for Scene {
+    type Target = Functions;
 
-impl Answered {
-    /// The body of a success.
-    pub(crate) fn ok(self) -> Value {
-        assert!(matches!(self.status, 200 | 307), "{}: {}", self.status, self.body);
-        self.body
-    }
-
-    pub(crate) fn refused(&self, status: u16) {
-        assert_eq!(self.status, status, "{}", self.body);
+    fn deref(&self) -> &Functions {
+        &self.functions
     }
 }
 
@@ -71,144 +43,55 @@ impl Courier for Says {
 }
 
 impl Scene {
-    /// Before the table and the bucket are made.
-    pub(crate) fn empty() -> Self {
-        let engines = Engines::in_memory().unwrap();
-        let recorder = Recorder::default();
-        let key = engines.s3_credentials();
-        let connection = Connection {
-            table: TABLE.to_owned(),
-            bucket: BUCKET.to_owned(),
-            shards: 1,
-            retention: Duration::from_secs(30 * 24 * 3600),
-            dynamodb: Endpoint::At {
-                url: "http://dynamodb.embedded".to_owned(),
-                credentials: ("any".to_owned(), "any".to_owned()),
-                http: Some(recorder.before(engines.dynamodb_http())),
-            },
-            s3: Endpoint::At {
-                url: S3_URL.to_owned(),
-                credentials: (key.access_key_id().to_owned(), key.secret_access_key().to_owned()),
-                http: Some(recorder.before(engines.s3_http())),
-            },
-        };
-        let world = Arc::new(TestWorld::default());
+    pub(crate) async fn new() -> Self {
         Self {
-            recorder,
+            functions: Functions::new().await,
             needed: BTreeMap::new(),
             called: BTreeSet::new(),
             written_with_jobs: Vec::new(),
-            world,
-            engines,
-            connection,
-            key: String::new(),
         }
-    }
-
-    pub(crate) async fn new() -> Self {
-        let mut scene = Self::empty();
-        let service = scene.service().await;
-        service.store().ensure().await.unwrap();
-        let key = service.make_key("test", "t".parse().unwrap(), &[Scope::Admin]).await.unwrap();
-        scene.key = key.text;
-        scene.recorder.take();
-        scene
-    }
-
-    pub(crate) async fn store(&self) -> Store {
-        Store::connect(&self.connection).await
-    }
-
-    async fn service(&self) -> Service {
-        let rules = JobSettings::from_env().unwrap().rules(Duration::ZERO).unwrap();
-        Service::new(self.store().await, rules, Arc::clone(&self.world) as Arc<dyn service::World>)
-    }
-
-    async fn app(&self) -> App {
-        App { service: self.service().await, auth: Auth::Keys }
     }
 
     /// Makes a call, under a lease if there is one, with a body unless it is null.
-    pub(crate) async fn call(&mut self, method: &str, path: &str, lease: &str, body: &Value) -> Answered {
-        let without_query = path.split('?').next().unwrap();
-        let route = api::find(&method.parse().unwrap(), without_query).unwrap().route;
-        self.called.insert((method.to_owned(), route.path));
-        let function = route.function;
-        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.key))
-            .header("content-type", "application/json")
-            .header("lease-token", lease)
-            .body(body)
-            .unwrap();
-        let response = self.answer(function, request).await;
-        let location = response.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
-        let body = location.map_or_else(|| serde_json::from_slice(response.body()).unwrap(), Value::String);
-        self.note(&format!("{function:?}"), &body);
-        Answered { status: response.status().as_u16(), body }
-    }
-
-    async fn answer(&self, function: Function, request: Request) -> runtime::Response {
-        let app = self.app().await;
-        match function {
-            Function::CreateJob => create_job::handle(app, request).await,
-            Function::PollJobs => poll_jobs::handle(app, request).await,
-            Function::ReportProgress => report_progress::handle(app, request).await,
-            Function::SubmitResult => submit_result::handle(app, request).await,
-            Function::JobStatus => job_status::handle(app, request).await,
-            Function::DownloadSource => download_source::handle(app, request).await,
-            Function::ManageJob => manage_job::handle(app, request).await,
-            Function::Gateway => panic!("the gateway's calls are not on AWS"),
-        }
+    pub(crate) async fn call(&mut self, method: &str, path: &str, lease: &str, body: &Value) -> Called {
+        let called = self.functions.call(method, path, lease, body).await;
+        self.called.insert((method.to_owned(), called.route.path));
+        self.note(&format!("{:?}", called.route.function), &called.seen, &called.body);
+        called
     }
 
     pub(crate) async fn sweep(&mut self) {
-        let swept = sweep_jobs::handle(self.app().await).await.unwrap();
+        let (swept, seen, _) = self.functions.sweep().await;
         assert!(swept.complete);
-        self.note("SweepJobs", &Value::Null);
+        self.note("SweepJobs", &seen, &Value::Null);
     }
 
-    pub(crate) async fn deliver(&mut self, tried: Tried) -> service::Delivered {
-        let delivered = deliver_events::handle(self.app().await, &Says(tried)).await.unwrap();
-        self.note("DeliverEvents", &Value::Null);
+    pub(crate) async fn deliver(&mut self, tried: Tried) -> Delivered {
+        let (delivered, seen, _) = self.functions.deliver(&Says(tried)).await;
+        self.note("DeliverEvents", &seen, &Value::Null);
         delivered
     }
 
-    /// Makes the presigned request that an answer described.
-    pub(crate) async fn presigned(&self, described: &Value, body: &'static [u8]) {
-        let url: http::Uri = described["url"].as_str().unwrap().parse().unwrap();
-        let mut request = http::Request::builder()
-            .method(described["method"].as_str().unwrap())
-            .uri(url.path_and_query().unwrap().as_str())
-            .header("host", url.authority().unwrap().as_str());
-        for (name, value) in described["headers"].as_object().unwrap() {
-            if name != "host" {
-                request = request.header(name, value.as_str().unwrap());
-            }
-        }
-        let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
-        assert_eq!(self.engines.serve_s3(request).await.status(), 200);
-    }
-
-    /// Removes an object behind the functions' backs, as the bucket's lifecycle does.
-    pub(crate) async fn lose(&self, key: &str) {
-        self.store().await.handoff.delete(&[key.to_owned()]).await.unwrap();
-        self.recorder.take();
-    }
-
     /// Writes down what a function needed: for what it did, and for what others may do by the URLs that it signed.
-    fn note(&mut self, function: &str, answer: &Value) {
+    fn note(&mut self, function: &str, seen: &[Seen], answer: &Value) {
         let needed = self.needed.entry(function.to_owned()).or_default();
-        for seen in self.recorder.take() {
+        for seen in seen {
             if seen.operation == "TransactWriteItems" {
                 let with = &seen.json()["TransactItems"][1]["Put"]["Item"]["pk"]["S"];
                 self.written_with_jobs.push(with.as_str().unwrap().to_owned());
             }
-            needed.extend(if seen.operation.is_empty() { s3(&seen) } else { dynamodb(&seen) });
+            needed.extend(match seen.operation.as_str() {
+                "" => s3(seen),
+                "CreateQueue" => vec![hints("CreateQueue")],
+                "SendMessage" => vec![hints("SendMessage")],
+                _ => dynamodb(seen),
+            });
         }
         signed(answer, "GET", &mut |method, url| {
+            if url.contains("Action=ReceiveMessage") {
+                needed.insert(hints("ReceiveMessage"));
+                return;
+            }
             let url: http::Uri = url.parse().unwrap();
             let target = url.path_and_query().unwrap().to_string();
             let (operation, body) = (String::new(), String::new());
@@ -244,6 +127,12 @@ fn dynamodb(seen: &Seen) -> Vec<Grant> {
         vec![seen.operation.clone()]
     };
     operations.into_iter().map(|operation| (format!("dynamodb:{operation}"), resource.clone())).collect()
+}
+
+/// The right to do this with the queues of hints.
+fn hints(action: &str) -> Grant {
+    let resource = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-hints-*";
+    (format!("sqs:{action}"), resource.to_owned())
 }
 
 /// What a request to S3 needs. To be told that an object is not there takes the right to list the bucket.

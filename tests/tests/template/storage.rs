@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::{recorder::Seen, scene::Scene, yaml::properties};
+use system_tests::{Functions, Seen};
+
+use crate::yaml::properties;
 
 async fn made() -> Vec<Seen> {
-    let scene = Scene::empty();
-    scene.store().await.ensure().await.unwrap();
-    scene.recorder.take()
+    let functions = Functions::empty();
+    functions.store().await.ensure().await.unwrap();
+    functions.recorder.take()
 }
 
 fn request<'a>(made: &'a [Seen], operation: &str) -> &'a Seen {
@@ -33,7 +35,7 @@ async fn the_table_is_the_one_that_the_code_makes() {
     let lasting = request(&made, "UpdateTimeToLive").json();
     assert_eq!(table["TimeToLiveSpecification"], lasting["TimeToLiveSpecification"]);
     assert_eq!(table["PointInTimeRecoverySpecification"], json!({"PointInTimeRecoveryEnabled": true}));
-    assert_eq!(table["DeletionProtectionEnabled"], "DeletionProtection");
+    assert_eq!(table["DeletionProtectionEnabled"], json!(["IsProtected", true, false]));
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ pub(crate) async fn run(session: &Session<'_>, command: Command) -> Result<(), F
         Command::Events(command) => Box::pin(events::run(session, &command)).await,
         Command::WebhookSecret(command) => Box::pin(webhook_secret::run(session, &command)).await,
         Command::Import(args) => Box::pin(import::run(session, &args)).await,
-        Command::Keys(command) => Box::pin(keys::run(session, &command)).await,
+        Command::Keys(args) => Box::pin(keys::run(session, &args)).await,
         Command::Doctor => Box::pin(doctor::run(session)).await,
         Command::Selftest(args) => Box::pin(selftest::run(session, &args)).await,
         Command::Completions(args) => completions::run(session, &args),

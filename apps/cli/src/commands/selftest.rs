@@ -230,6 +230,8 @@ impl Trial {
             max_jobs: None,
             lease_seconds: Some(LIMIT),
             wait_seconds: Some(WAIT),
+            idle_seconds: None,
+            hints: false,
         };
         for _ in 0..POLLS {
             let answer = self.client.poll(&request).await.map_err(text)?;

@@ -65,6 +65,7 @@ impl Given {
             (&names::API_KEY, &flags.api_key),
             (&names::CONTENT_TYPES, &flags.content_types),
             (&names::POLL_INTERVAL, &flags.poll_interval),
+            (&names::INSTANT_WAKEUP, &flags.instant_wakeup),
             (&names::MAX_JOBS, &flags.max_jobs),
             (&names::LOG_LEVEL, &flags.log_level),
             (&names::LOG_FILE, &flags.log_file),
@@ -107,6 +108,7 @@ impl Given {
             api_key: self.text(&names::API_KEY).map(ApiKey::from),
             content_types: self.content_types()?,
             poll_interval: self.seconds(&names::POLL_INTERVAL, 1..=3600, 10)?,
+            instant_wakeup: self.switch(&names::INSTANT_WAKEUP, true)?,
             max_concurrent_jobs: usize::try_from(self.number(&names::MAX_JOBS, 1..=100, 2)?).unwrap_or(1),
             log_level: self.parsed(&names::LOG_LEVEL, "INFO")?,
             log_file: self.optional_path(&names::LOG_FILE)?,
@@ -150,6 +152,15 @@ impl Given {
     {
         let text = self.text(name).unwrap_or(default);
         text.parse().map_err(|error| self.wrong(name, format!("is {text:?}, which {error}")))
+    }
+
+    fn switch(&self, name: &Name, default: bool) -> Result<bool, SettingsError> {
+        match self.text(name).map(str::to_ascii_lowercase).as_deref() {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(text) => Err(self.wrong(name, format!("is {text:?}, which must be true or false"))),
+        }
     }
 
     fn number(&self, name: &Name, range: RangeInclusive<u64>, default: u64) -> Result<u64, SettingsError> {

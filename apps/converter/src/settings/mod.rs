@@ -44,6 +44,8 @@ pub struct Settings {
     pub content_types: Vec<ContentType>,
     /// How long to wait between two polls when the server does not say.
     pub poll_interval: Duration,
+    /// Whether to wait for hints of work where the server gives some.
+    pub instant_wakeup: bool,
     /// How many jobs run at the same time, 1 to 100.
     pub max_concurrent_jobs: usize,
     /// The least important log lines to write.

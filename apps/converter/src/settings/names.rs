@@ -39,15 +39,18 @@ pub(super) const LEASE: Name = one("lease_seconds", "MORAG_WORKER_LEASE_SECONDS"
 pub(super) const STALL: Name = one("stall_seconds", "MORAG_WORKER_STALL_SECONDS", "--stall-seconds");
 pub(super) const GRACE: Name =
     one("shutdown_grace_seconds", "MORAG_WORKER_SHUTDOWN_GRACE_SECONDS", "--shutdown-grace-seconds");
+pub(super) const INSTANT_WAKEUP: Name =
+    one("instant_wakeup", "MORAG_WORKER_INSTANT_WAKEUP", "--instant-wakeup");
 pub(super) const SPOT_NOTICE: Name = one("spot_notice", "MORAG_WORKER_SPOT_NOTICE", "--spot-notice");
 
 /// Every setting.
-pub const NAMES: [Name; 17] = [
+pub const NAMES: [Name; 18] = [
     WORKER_ID,
     API_BASE_URL,
     API_KEY,
     CONTENT_TYPES,
     POLL_INTERVAL,
+    INSTANT_WAKEUP,
     MAX_JOBS,
     LOG_LEVEL,
     LOG_FILE,

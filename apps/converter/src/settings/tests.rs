@@ -134,6 +134,14 @@ fn a_key_given_twice_is_an_error() {
 }
 
 #[test]
+fn a_switch_is_true_or_false() {
+    assert!(load("", &[], Flags::default()).unwrap().instant_wakeup);
+    assert!(!load("instant_wakeup: False", &[], Flags::default()).unwrap().instant_wakeup);
+    let text = problem("", &[("MORAG_WORKER_INSTANT_WAKEUP", "no")], Flags::default());
+    assert!(text.contains("`MORAG_WORKER_INSTANT_WAKEUP`") && text.contains("true or false"), "{text}");
+}
+
+#[test]
 fn networks_are_addresses_or_blocks() {
     let settings = load("networks: [10.1.2.3, 'fd00::/8']", &[], Flags::default()).unwrap();
     let networks: Vec<String> = settings.networks.iter().map(ToString::to_string).collect();

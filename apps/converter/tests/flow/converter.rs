@@ -142,7 +142,7 @@ impl Converter {
         }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let mut log = String::new();
         std::fs::File::open(self.home().join("log")).unwrap().read_to_string(&mut log).unwrap();
         log

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy takes helpers of tests for code")]
 
 mod converter;
+mod hints;
 mod living;
 mod room;
 mod server;

@@ -18,7 +18,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
+
+/// How long a call may be waited for on a busy machine: less than the pause after a poll that names a place for hints.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -35,6 +38,12 @@ struct State {
     result: (u16, Value),
     refuse_polls: bool,
     most_granted: usize,
+    /// Polls are not held open, and name a place to wait for hints.
+    gives_hints: bool,
+    hints: usize,
+    /// What the place answers.
+    hint_status: u16,
+    hint_wait: Duration,
 }
 
 /// A call that was made.
@@ -68,6 +77,10 @@ impl Server {
             result: (200, json!({"status": "completed", "ingestion_continued": false})),
             refuse_polls: false,
             most_granted: 0,
+            gives_hints: false,
+            hints: 0,
+            hint_status: 200,
+            hint_wait: Duration::from_secs(20),
         };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
         let serving = server.clone();
@@ -143,6 +156,32 @@ impl Server {
         self.state().refuse_polls = true;
     }
 
+    /// Answers polls at once, with a place to wait for hints.
+    pub(crate) fn give_hints(&self) {
+        self.state().gives_hints = true;
+    }
+
+    /// Gives this many hints.
+    pub(crate) fn hint(&self, count: usize) {
+        self.state().hints += count;
+    }
+
+    /// Answers with this status at the place for hints, after this time without one.
+    pub(crate) fn answer_hints(&self, status: u16, wait: Duration) {
+        let mut state = self.state();
+        (state.hint_status, state.hint_wait) = (status, wait);
+    }
+
+    /// How many such calls were made.
+    pub(crate) fn count(&self, verb: &str) -> usize {
+        self.state().seen.iter().filter(|call| call.verb == verb).count()
+    }
+
+    /// Waits until that many such calls were made.
+    pub(crate) async fn wait_for_count(&self, verb: &str, count: usize) {
+        self.until(|server| (server.count(verb) >= count).then_some(())).await;
+    }
+
     /// Forgets the calls that were made.
     pub(crate) fn forget(&self) {
         self.state().seen.clear();
@@ -190,12 +229,23 @@ impl Server {
     }
 
     async fn wait(&self, wanted: impl Fn(&Call) -> bool) -> Call {
+        self.until(|server| server.find(&wanted)).await
+    }
+
+    async fn until<T>(&self, look: impl Fn(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(call) = self.find(&wanted) {
-                return call;
+            if let Some(found) = look(self) {
+                return found;
             }
+            assert!(Instant::now() < end, "not within {PATIENCE:?}; the calls were {:?}", self.calls());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// The calls so far, each with its verb and its job.
+    fn calls(&self) -> Vec<String> {
+        self.state().seen.iter().map(|call| format!("{} {}", call.verb, call.job)).collect()
     }
 
     async fn serve(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -228,6 +278,7 @@ impl Server {
         match verb {
             "health" => (self.state().health, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})),
             "poll" => self.poll(call).await,
+            "hint" => self.wait_for_hint().await,
             "progress" => {
                 let answer = self.state().progress.clone();
                 if answer.0 == NEVER {
@@ -255,7 +306,8 @@ impl Server {
             return (401, problem(401, "unauthorized"));
         }
         // As the real one, it waits for work if it is asked to.
-        for _ in 0..call.body["wait_seconds"].as_u64().unwrap_or(0) * 100 {
+        let wait = if self.state().gives_hints { 0 } else { call.body["wait_seconds"].as_u64().unwrap_or(0) };
+        for _ in 0..wait * 100 {
             if !self.state().offers.is_empty() {
                 break;
             }
@@ -269,10 +321,33 @@ impl Server {
         let mut answer = granted.first().cloned().unwrap_or_else(
             || json!({"job_id": null, "source_file_url": null, "content_type": null, "task_options": null}),
         );
+        if state.gives_hints && granted.is_empty() && call.body["hints"] == true {
+            answer["poll_again_in_seconds"] = json!(300);
+            answer["hint_url"] = json!(format!("http://{}/queue/hint?signature=secret", self.address));
+            answer["hint_url_expires_in_seconds"] = json!(900);
+        }
         if most > 1 {
             answer["jobs"] = Value::Array(granted);
         }
         (200, answer)
+    }
+
+    /// Answers as SQS does to those who want JSON.
+    async fn wait_for_hint(&self) -> (u16, Value) {
+        let wait = self.state().hint_wait;
+        for _ in 0..wait.as_millis() / 10 {
+            if self.state().hints > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut state = self.state();
+        if state.hint_status != 200 {
+            return (state.hint_status, json!({}));
+        }
+        let given = state.hints.min(1);
+        state.hints -= given;
+        (200, if given == 0 { json!({}) } else { json!({"Messages": [{"MessageId": "m", "Body": "hint"}]}) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! One method for each call of the API, by who makes it. Each is tried once.
 
+mod hint;
 mod ingestion;
 mod operator;
 mod worker;

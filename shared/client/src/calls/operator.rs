@@ -4,7 +4,7 @@ use api::{
         WebhookSecretResponse,
     },
     import::{ImportRequest, ImportResponse},
-    keys::{CreateKeyRequest, CreateKeyResponse, KeyView, ListKeysResponse},
+    keys::{CreateKeyRequest, CreateKeyResponse, KeyView, ListKeysResponse, RotateKeyRequest},
     statistics::{QueueRequest, QueueResponse},
     status::HealthResponse,
 };
@@ -80,6 +80,19 @@ impl Client {
     /// As of any call.
     pub async fn list_keys(&self) -> Result<ListKeysResponse, Error> {
         self.get(KEYS).await
+    }
+
+    /// Puts a new API key in the place of another, which goes on working for an overlap. On one machine.
+    ///
+    /// # Errors
+    /// As of any call; [`api::Kind::NotFound`] when there is no such key, [`api::Kind::Refused`] when it was rotated or
+    /// revoked before.
+    pub async fn rotate_key(
+        &self,
+        key_id: &str,
+        request: &RotateKeyRequest,
+    ) -> Result<CreateKeyResponse, Error> {
+        self.submit(Call::post(format!("{KEYS}/{}/rotate", segment(key_id)), request)).await
     }
 
     /// Revokes an API key, on one machine.

@@ -37,7 +37,7 @@ fn answer(verb: Verb) -> Value {
             "job_id": "j", "status": "pending", "created_at": "", "retry_count": 0, "percentage": 0,
             "updated_at": "", "max_retries": 3, "attempts": [], "ingestion_task_id": "t", "content_type": "audio"
         }),
-        Verb::CreateKey => json!({"api_key": "secret", "key": key}),
+        Verb::CreateKey | Verb::RotateKey => json!({"api_key": "secret", "key": key}),
         Verb::ListKeys => json!({"keys": [key]}),
         Verb::RevokeKey => key,
         Verb::Health => json!({"status": "ok", "version": "1"}),
@@ -191,6 +191,8 @@ async fn an_operators_calls_have_their_routes() {
     assert_eq!(last(&server).0, Verb::CreateKey);
     assert_eq!(client.list_keys().await.unwrap().keys.len(), 1);
     assert_eq!(last(&server).0, Verb::ListKeys);
+    client.rotate_key("k", &Default::default()).await.unwrap();
+    assert_eq!(last(&server), (Verb::RotateKey, "k".into(), false));
     client.revoke_key("k").await.unwrap();
     assert_eq!(last(&server), (Verb::RevokeKey, "k".into(), false));
     assert!(client.pause_queue("x-a").await.unwrap().paused);

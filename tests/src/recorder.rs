@@ -1,5 +1,3 @@
-//! What is asked of DynamoDB and S3, seen on its way to the embedded engines.
-
 use std::{
     fmt,
     sync::{Arc, Mutex},
@@ -16,30 +14,35 @@ use serde_json::Value;
 
 /// A request that was made, and the status that it was answered with.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) method: String,
+pub struct Seen {
+    /// The HTTP method.
+    pub method: String,
     /// The path and the query.
-    pub(crate) target: String,
-    /// DynamoDB's operation; empty for S3.
-    pub(crate) operation: String,
+    pub target: String,
+    /// The operation of DynamoDB or SQS; empty for S3.
+    pub operation: String,
     /// Empty when it was streamed.
-    pub(crate) body: String,
-    pub(crate) status: u16,
+    pub body: String,
+    /// The status of the answer.
+    pub status: u16,
 }
 
 impl Seen {
-    pub(crate) fn json(&self) -> Value {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// What was seen since it was last asked for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recorder(Arc<Mutex<Vec<Seen>>>);
+pub struct Recorder(Arc<Mutex<Vec<Seen>>>);
 
 impl Recorder {
     /// An HTTP client that writes down what it hands on to `inner`.
-    pub(crate) fn before(&self, inner: SharedHttpClient) -> SharedHttpClient {
+    #[must_use]
+    pub fn before(&self, inner: SharedHttpClient) -> SharedHttpClient {
         let recorder = self.clone();
         http_client_fn(move |settings: &HttpConnectorSettings, components| {
             let inner = inner.http_connector(settings, components);
@@ -47,7 +50,8 @@ impl Recorder {
         })
     }
 
-    pub(crate) fn take(&self) -> Vec<Seen> {
+    /// What was seen since, in the order in which it was answered.
+    pub fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
