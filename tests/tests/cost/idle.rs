@@ -65,8 +65,6 @@ pub(crate) async fn month(inputs: &Inputs, waiting: Waiting) -> (Spent, u64) {
     let mut functions = Functions::new().await;
     if waiting == Waiting::Held {
         functions.longest_wait = Duration::from_secs(HELD);
-        // What is held open passes at once.
-        tokio::time::pause();
     }
     let (mut spent, mut elapsed, mut longest) = (Spent::default(), 0, 0);
     while elapsed < waiting.lived() {

@@ -9,7 +9,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, Re
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
-use engines::Engines;
+use engines::{Engines, OpenError};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -40,7 +40,7 @@ impl Place {
     pub(crate) fn reopen(self) -> Self {
         let Self { dir, engines, s3 } = self;
         drop((engines, s3));
-        let engines = Engines::open(dir.path()).unwrap();
+        let engines = open_again(dir.path());
         let s3 = s3_client(&engines, "http://127.0.0.1:9000");
         Self { dir, engines, s3 }
     }
@@ -64,6 +64,19 @@ impl Place {
 
     pub(crate) fn blobs(&self) -> Vec<PathBuf> {
         blobs(self.dir.path())
+    }
+}
+
+/// What a call had begun when its client was dropped keeps the folder until it is finished.
+fn open_again(dir: &Path) -> Engines {
+    let started = Instant::now();
+    loop {
+        match Engines::open(dir) {
+            Err(OpenError::Locked { .. }) if started.elapsed() < Duration::from_secs(30) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
     }
 }
 
