@@ -150,6 +150,7 @@ impl Tour<'_> {
         let key = self.post("/api/v1/keys", "", "", key).await;
         self.call(Method::GET, "/api/v1/keys", "", "", Value::Null).await;
         let key_id = key["key"]["key_id"].as_str().unwrap_or_default().to_owned();
+        self.post("/api/v1/keys/{key_id}/rotate", &key_id, "", json!({})).await;
         self.call(Method::DELETE, "/api/v1/keys/{key_id}", &key_id, "", Value::Null).await;
         self.statuses
     }

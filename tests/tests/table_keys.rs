@@ -226,8 +226,9 @@ async fn what_cannot_be_done_is_refused_with_what_to_do() {
 async fn what_is_set_for_a_gateway_sends_no_keys_to_aws() {
     let scene = Scene::new().await;
     let url = scene.server.url();
-    let closed = format!("http://127.0.0.1:{}", free_port());
-    let server = [("MORAG_TABLE", TABLE), ("MORAG_API_BASE_URL", closed.as_str())];
+    let closed = format!("127.0.0.1:{}", free_port());
+    let base_url = format!("http://{closed}");
+    let server = [("MORAG_TABLE", TABLE), ("MORAG_API_BASE_URL", base_url.as_str())];
     let variables = [&leading_to(&url)[..], &server].concat();
     // Without the flag it is the server's keys.
     run(&["list"], &variables).await.refused(3, &["Cannot reach", &closed]);
