@@ -4,7 +4,7 @@ use std::{future, time::Duration};
 
 use api::poll::HintGrant;
 use client::{Client, Error, PresignedUrl};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 /// The least time between two questions for a hint that were answered with none. A queue that works takes 20 seconds.
 const LEAST_ROUND: Duration = Duration::from_secs(5);
@@ -91,19 +91,48 @@ impl Hints {
     }
 }
 
+/// A question for a hint that is under way. It goes on when the wait for it ends early, because what the queue gives to
+/// somebody who has hung up is lost, and its answer is taken by the next wait at the same queue.
+pub(crate) struct Asked {
+    queue: String,
+    begun: Instant,
+    answer: JoinHandle<Result<bool, Error>>,
+}
+
+impl Asked {
+    fn new(client: &Client, url: PresignedUrl, queue: String) -> Self {
+        let client = client.clone();
+        let answer = tokio::spawn(async move { client.wait_for_hint(&url).await });
+        Self { queue, begun: Instant::now(), answer }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
 /// Waits for a hint, or until the place fails. For ever without a place.
-pub(crate) async fn wait(client: &Client, place: Option<&HintGrant>) -> Heard {
+pub(crate) async fn wait(client: &Client, place: Option<&HintGrant>, asked: &mut Option<Asked>) -> Heard {
     let Some(place) = place else { return future::pending().await };
     let url: PresignedUrl = match place.hint_url.parse() {
         Ok(url) => url,
         Err(error) => return Heard::Failure(error),
     };
+    let queue = place.hint_url.split('?').next().unwrap_or_default();
     loop {
-        let begun = Instant::now();
-        match client.wait_for_hint(&url).await {
-            Ok(true) => return Heard::Hint,
-            Ok(false) => tokio::time::sleep_until(begun + LEAST_ROUND).await,
-            Err(error) => return Heard::Failure(error),
+        let asking = match asked.take() {
+            Some(asking) if asking.queue == queue => asking,
+            _ => Asked::new(client, url.clone(), queue.to_owned()),
+        };
+        let asking = asked.insert(asking);
+        let (begun, answer) = (asking.begun, (&mut asking.answer).await);
+        *asked = None;
+        match answer {
+            Ok(Ok(true)) => return Heard::Hint,
+            Ok(Err(error)) => return Heard::Failure(error),
+            Ok(Ok(false)) | Err(_) => tokio::time::sleep_until(begun + LEAST_ROUND).await,
         }
     }
 }

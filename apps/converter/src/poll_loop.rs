@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     activity::Activity,
     failing::Open,
-    hints::{self, Hints},
+    hints::{self, Asked, Hints},
     suspend::Wakes,
     work::Worker,
 };
@@ -64,6 +64,7 @@ pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken
     let mut looping = Looping {
         wakes: worker.wakes.clone(),
         hints: Hints::new(polling.instant_wakeup),
+        asked: None,
         idle_since: Instant::now(),
         worker,
         polling,
@@ -98,6 +99,7 @@ struct Looping {
     unable: u32,
     was_answered: bool,
     hints: Hints,
+    asked: Option<Asked>,
     /// When it was seen last that a job ran.
     idle_since: Instant,
 }
@@ -140,7 +142,10 @@ impl Looping {
             let polled = tokio::select! {
                 polled = client.poll(&request) => polled,
                 // The connection that the answer was to come by did not survive the sleep, most likely.
-                () = self.wakes.next() => continue,
+                () = self.wakes.next() => {
+                    self.asked = None;
+                    continue;
+                }
             };
             let pause = match polled {
                 Ok(answer) => self.on_answer(answer, begun),
@@ -161,9 +166,13 @@ impl Looping {
         }
         let client = self.worker.client.clone();
         let heard = tokio::select! {
-            heard = hints::wait(&client, pause.place.as_ref()) => heard,
+            heard = hints::wait(&client, pause.place.as_ref(), &mut self.asked) => heard,
             () = tokio::time::sleep_until(until) => return,
-            () = self.wakes.next() => return,
+            () = self.wakes.next() => {
+                // Its connection has not survived.
+                self.asked = None;
+                return;
+            }
             Some(ended) = self.running.join_next(), if waits_for_hints => {
                 note(ended);
                 return;
