@@ -5,7 +5,7 @@ use bytes::Bytes;
 use deliver_events::{LONGEST_ROUND, Wanted};
 use engines::Engines;
 use http_body_util::Full;
-use runtime::{App, Auth, EnvVar, JobSettings, Request};
+use runtime::{App, Auth, EnvVar, JobSettings};
 use serde_json::Value;
 use service::{Courier, Delivered, Service, Swept, WebhookNetworks};
 use store::{Connection, Endpoint, HintQueues, Store, Units};
@@ -194,7 +194,7 @@ impl Functions {
             .unwrap();
         let app = self.app().await;
         let meter = Arc::clone(&app.service.store().meter);
-        let response = answer(app, route.function, request).await;
+        let response = gateway::answer(app, route.function, request).await;
         let location = response.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
         Called {
             route,
@@ -222,20 +222,9 @@ impl Functions {
         (delivered, self.recorder.take(), meter.units())
     }
 
-    /// Makes the presigned request that an answer described.
+    /// Makes the presigned upload that an answer described.
     pub async fn presigned(&self, described: &Value, body: &'static [u8]) {
-        let url: http::Uri = described["url"].as_str().unwrap().parse().unwrap();
-        let mut request = http::Request::builder()
-            .method(described["method"].as_str().unwrap())
-            .uri(url.path_and_query().unwrap().as_str())
-            .header("host", url.authority().unwrap().as_str());
-        for (name, value) in described["headers"].as_object().unwrap() {
-            if name != "host" {
-                request = request.header(name, value.as_str().unwrap());
-            }
-        }
-        let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
-        assert_eq!(self.engines.serve_s3(request).await.status(), 200);
+        put_presigned(&self.engines, described, body).await;
     }
 
     /// Removes an object behind the functions' backs, as the bucket's lifecycle does.
@@ -245,16 +234,35 @@ impl Functions {
     }
 }
 
-/// Lets `function` answer a request.
-pub async fn answer(app: App, function: Function, request: Request) -> runtime::Response {
+/// The name of a function's program, and of its folder: `poll-jobs`.
+#[must_use]
+pub fn program_of(function: Function) -> &'static str {
     match function {
-        Function::CreateJob => create_job::handle(app, request).await,
-        Function::PollJobs => poll_jobs::handle(app, request).await,
-        Function::ReportProgress => report_progress::handle(app, request).await,
-        Function::SubmitResult => submit_result::handle(app, request).await,
-        Function::JobStatus => job_status::handle(app, request).await,
-        Function::DownloadSource => download_source::handle(app, request).await,
-        Function::ManageJob => manage_job::handle(app, request).await,
-        Function::Gateway => gateway::answer_keys(app, request).await,
+        Function::CreateJob => "create-job",
+        Function::PollJobs => "poll-jobs",
+        Function::ReportProgress => "report-progress",
+        Function::SubmitResult => "submit-result",
+        Function::JobStatus => "job-status",
+        Function::DownloadSource => "download-source",
+        Function::ManageJob => "manage-job",
+        Function::Gateway => panic!("the gateway's calls are no function's"),
     }
+}
+
+/// Makes the presigned upload that an answer described, and gives the ETag of what is stored by it.
+pub async fn put_presigned(engines: &Engines, described: &Value, body: &'static [u8]) -> String {
+    let url: http::Uri = described["url"].as_str().unwrap().parse().unwrap();
+    let mut request = http::Request::builder()
+        .method(described["method"].as_str().unwrap())
+        .uri(url.path_and_query().unwrap().as_str())
+        .header("host", url.authority().unwrap().as_str());
+    for (name, value) in described["headers"].as_object().unwrap() {
+        if name != "host" {
+            request = request.header(name, value.as_str().unwrap());
+        }
+    }
+    let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
+    let response = engines.serve_s3(request).await;
+    assert_eq!(response.status(), 200);
+    response.headers()["etag"].to_str().unwrap().to_owned()
 }

@@ -22,24 +22,26 @@ mod queues;
 mod receiver;
 mod recorder;
 mod redact;
+mod runtime_api;
 mod site;
 mod world;
 
 pub use converter::ConverterProgram;
 pub use engine_server::EngineServer;
-pub use functions::{BUCKET, Called, Functions, answer};
+pub use functions::{BUCKET, Called, Functions, program_of, put_presigned};
 pub use http::{Answer, Client, refusals, refused_objects, sha256_hex};
 pub use insta;
 pub use measuring::{percentile, this_machine};
 pub use network::{free_port, network_address};
 pub use processes::{Process, Usage, kill_processes_in, processes_in, send_signal};
-pub use program::{GatewayProgram, binary};
+pub use program::{GatewayProgram, Ran, binary, inherited_settings};
 pub use proxy::{Fate, FaultyProxy, Hold, Stop};
 pub use python::python;
 pub use queues::Queues;
 pub use receiver::{Received, Receiver, Reply};
 pub use recorder::{Recorder, Seen};
 pub use redact::redacted;
+pub use runtime_api::RuntimeApi;
 pub use site::{Claim, Site};
 pub use world::TestWorld;
 

@@ -1,4 +1,5 @@
 use std::{
+    ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -124,11 +125,7 @@ impl GatewayProgram {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let inherited = std::env::vars_os().map(|(name, _)| name);
-        for name in inherited.filter(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("MORAG_") || name.starts_with("AWS_")
-        }) {
+        for name in inherited_settings() {
             command.env_remove(name);
         }
         // Neither a person's own configuration nor a machine's role is to be found.
@@ -186,5 +183,52 @@ fn wait(child: &mut Child) -> ExitStatus {
             panic!("a program did not end by itself");
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The variables of this process that would be settings of the programs that a test starts.
+pub fn inherited_settings() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("MORAG_") || name.starts_with("AWS_")
+    })
+}
+
+/// What a run of a program came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub out: String,
+    /// What it wrote to standard error.
+    pub err: String,
+}
+
+impl Ran {
+    /// Runs a program to its end.
+    pub async fn of(command: &mut tokio::process::Command) -> Self {
+        let output = command.output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Standard output of a run that went as asked.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Asserts that it was refused with this code and for all of these reasons.
+    pub fn refused(&self, code: i32, reasons: &[&str]) {
+        assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
+        assert!(reasons.iter().all(|reason| self.err.contains(reason)), "{self:?}");
+    }
+
+    /// The documents on standard output, one a line, whatever the exit code.
+    #[must_use]
+    pub fn documents(&self) -> Vec<serde_json::Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use system_tests::{JOBS, Site, binary};
+use system_tests::{JOBS, Ran, Site, binary};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -27,27 +27,6 @@ use tokio::{
     process::Command,
 };
 use uuid::Uuid;
-
-/// What a run of the program came to.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// Standard output of a run that went as asked.
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{self:?}");
-        self.out
-    }
-
-    /// The documents on standard output, whatever the exit code.
-    fn documents(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
 
 /// `remote-jobs` with a key, without a terminal.
 fn command(site: &Site, key: &str, arguments: &[&str]) -> Command {
@@ -63,9 +42,7 @@ fn command(site: &Site, key: &str, arguments: &[&str]) -> Command {
 
 /// Runs it.
 async fn run_as(site: &Site, key: &str, arguments: &[&str]) -> Ran {
-    let output = command(site, key, arguments).output().await.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+    Ran::of(&mut command(site, key, arguments)).await
 }
 
 /// As [`run_as`], with the admin's key.

@@ -8,7 +8,7 @@ use engines::Engines;
 use serde_json::Value;
 use service::{Keys, World};
 use store::{Connection, Endpoint, Store};
-use system_tests::{EngineServer, Receiver, Reply, TestWorld, binary, free_port};
+use system_tests::{EngineServer, Ran, Receiver, Reply, TestWorld, binary, free_port, inherited_settings};
 use tokio::process::Command;
 
 const TABLE: &str = "jobs";
@@ -20,36 +20,10 @@ struct Scene {
     world: Arc<TestWorld>,
 }
 
-/// What a run of the program came to.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// Standard output of a run that went as asked.
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{self:?}");
-        self.out
-    }
-
-    /// Asserts that it was refused with this code and for all of these reasons.
-    fn refused(&self, code: i32, reasons: &[&str]) {
-        assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
-        assert!(reasons.iter().all(|reason| self.err.contains(reason)), "{self:?}");
-    }
-}
-
 /// The command with nothing of AWS but these variables.
 fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary("remote-jobs"));
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| {
-        let name = name.to_string_lossy();
-        name.starts_with("AWS_") || name.starts_with("MORAG_")
-    }) {
+    for name in inherited_settings() {
         command.env_remove(name);
     }
     command
@@ -64,9 +38,7 @@ fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
 }
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-    let output = command(arguments, variables).output().await.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+    Ran::of(&mut command(arguments, variables)).await
 }
 
 /// The variables that lead to the server at `url`.

@@ -62,16 +62,23 @@ impl Site {
     async fn call(&self, function: Function, request: Request) -> Response {
         let app = self.app.clone();
         match function {
-            Function::CreateJob => create_job::handle(app, request).await,
-            Function::PollJobs => poll_jobs::handle(app, request).await,
-            Function::ReportProgress => report_progress::handle(app, request).await,
-            Function::SubmitResult => submit_result::handle(app, request).await,
-            Function::JobStatus => job_status::handle(app, request).await,
-            Function::DownloadSource => download_source::handle(app, request).await,
-            Function::ManageJob => manage_job::handle(app, request).await,
             Function::Gateway if self.objects.is_none() => keys::refuse(app, request).await,
-            Function::Gateway => keys::handle(app, request).await,
+            function => answer(app, function, request).await,
         }
+    }
+}
+
+/// Lets `function` answer a request, the gateway's own among them.
+pub async fn answer(app: App, function: Function, request: Request) -> Response {
+    match function {
+        Function::CreateJob => create_job::handle(app, request).await,
+        Function::PollJobs => poll_jobs::handle(app, request).await,
+        Function::ReportProgress => report_progress::handle(app, request).await,
+        Function::SubmitResult => submit_result::handle(app, request).await,
+        Function::JobStatus => job_status::handle(app, request).await,
+        Function::DownloadSource => download_source::handle(app, request).await,
+        Function::ManageJob => manage_job::handle(app, request).await,
+        Function::Gateway => keys::handle(app, request).await,
     }
 }
 

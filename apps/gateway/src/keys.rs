@@ -5,7 +5,7 @@ use runtime::{App, Call, Error, Request, Response, json};
 use service::Service;
 
 /// Answers one request.
-pub async fn handle(app: App, request: Request) -> Response {
+pub(crate) async fn handle(app: App, request: Request) -> Response {
     app.answer(Function::Gateway, request, serve).await
 }
 

@@ -8,7 +8,7 @@ mod listen;
 mod timers;
 mod tls;
 
-pub use keys::handle as answer_keys;
+pub use dispatch::answer;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -255,6 +255,8 @@ async fn what_was_due_before_and_after_the_place_where_a_sweep_stopped_is_seen_t
     let mut ids = Vec::new();
     for _ in 0..10 {
         ids.push(place.created_with(|request| request.queue_timeout_seconds = Some(60)).await);
+        // Of jobs that are due at one moment the table decides which come after a place.
+        place.pass(1);
     }
     place.pass(60);
     let job = place.job(&ids[5]).await;
@@ -265,8 +267,8 @@ async fn what_was_due_before_and_after_the_place_where_a_sweep_stopped_is_seen_t
     ]);
     stop_at(&place, stopped_at).await;
     let swept = sweep(&place).await;
-    // Those after that place first, then all that are left. Which of one moment's jobs come after it, the table decides.
-    assert!(swept.live <= 10 && swept.timed_out == 10 && swept.complete, "{swept:?}");
+    // Those after that place first, then all that are left.
+    assert!(swept.live < 10 && swept.timed_out == 10 && swept.complete, "{swept:?}");
     assert_eq!(sweep(&place).await.live, 0);
 }
 

@@ -6,9 +6,7 @@ use std::{
 
 use runtime::EnvVar;
 use serde_json::Value;
-use system_tests::Usage;
-
-use crate::runtime_api::RuntimeApi;
+use system_tests::{RuntimeApi, Usage};
 
 fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()

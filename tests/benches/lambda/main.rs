@@ -11,7 +11,6 @@
 )]
 
 mod function;
-mod runtime_api;
 mod starts;
 mod table;
 mod work;

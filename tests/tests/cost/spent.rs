@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, ops::AddAssign};
 
-use api::Function;
 use store::Units;
-use system_tests::{Called, Seen};
+use system_tests::{Called, Seen, program_of};
 
 use crate::inputs::Inputs;
 
@@ -74,7 +73,8 @@ impl Spent {
     /// A call through the API.
     pub(crate) fn call(inputs: &Inputs, called: &Called) -> Self {
         let workload = &inputs.workload;
-        let mut spent = Self::invocation(inputs, name(called.route.function), &called.seen, called.units);
+        let mut spent =
+            Self::invocation(inputs, program_of(called.route.function), &called.seen, called.units);
         spent.api_calls = 1.0;
         spent.log_bytes += workload.access_log_bytes;
         spent.answer_bytes = workload.answer_head_bytes + called.body.to_string().len() as f64;
@@ -170,19 +170,5 @@ impl Bill {
     /// What is paid for one thing.
     pub(crate) fn of(&self, what: &str) -> f64 {
         self.0.iter().filter(|(name, _)| *name == what).map(|(_, usd)| usd).sum()
-    }
-}
-
-/// The folder's name: `poll-jobs`.
-fn name(function: Function) -> &'static str {
-    match function {
-        Function::CreateJob => "create-job",
-        Function::PollJobs => "poll-jobs",
-        Function::ReportProgress => "report-progress",
-        Function::SubmitResult => "submit-result",
-        Function::JobStatus => "job-status",
-        Function::DownloadSource => "download-source",
-        Function::ManageJob => "manage-job",
-        Function::Gateway => panic!("the gateway's calls are not on AWS"),
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use api::{Access, Function, ROUTES, Route, Scope};
 use bytes::Bytes;
+use gateway::answer;
 use gateway::{Config, Gateway};
 use runtime::{App, Request};
-use system_tests::answer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

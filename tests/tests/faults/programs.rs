@@ -46,7 +46,7 @@ async fn live_through(case: &Case, clean: &Clean, plan: Plan) -> Option<Answered
     let wanted = (case.prepare)(&scene).await;
     let function = function_asked(&wanted).unwrap();
     let request = scene.request(&wanted);
-    let mut process = Process::start(&scene, function, &dynamodb.url, &s3.url).await;
+    let process = Process::start(&scene, function, &dynamodb.url, &s3.url).await;
     scene.line.begin(Some(plan));
     let first = tokio::select! {
         answer = process.ask(&request) => Some(answer),

@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::Tried;
 use engines::Engines as Embedded;
-use http_body_util::Full;
+use gateway::answer;
 use runtime::{App, Auth, Deadline, Invocation, JobSettings};
 use serde_json::{Value, json};
 use service::{Courier, Message, Service};
 use store::{Connection, Endpoint, Store};
-use system_tests::{JOBS, TestWorld, answer, sha256_hex};
+use system_tests::{JOBS, TestWorld, put_presigned, sha256_hex};
 use tokio::time::Instant;
 
 use crate::{engines::Engine, line::Line};
@@ -214,22 +214,9 @@ impl Scene {
             .unwrap()
     }
 
-    /// Makes a presigned request, and gives the ETag of what was stored by it.
+    /// Makes a presigned upload, and gives the ETag of what was stored by it.
     pub(crate) async fn presigned(&self, described: &Value, body: &'static [u8]) -> String {
-        let url: http::Uri = described["url"].as_str().unwrap().parse().unwrap();
-        let mut request = http::Request::builder()
-            .method(described["method"].as_str().unwrap())
-            .uri(url.path_and_query().unwrap().as_str())
-            .header("host", url.authority().unwrap().as_str());
-        for (name, value) in described["headers"].as_object().unwrap() {
-            if name != "host" {
-                request = request.header(name, value.as_str().unwrap());
-            }
-        }
-        let request = request.body(Full::new(Bytes::from_static(body))).unwrap();
-        let response = self.embedded.serve_s3(request).await;
-        assert_eq!(response.status(), 200);
-        response.headers()["etag"].to_str().unwrap().to_owned()
+        put_presigned(&self.embedded, described, body).await
     }
 
     /// Uploads a file and gives its path.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use system_tests::{Answer, Client, binary, free_port, send_signal};
+use system_tests::{Answer, Client, binary, free_port, inherited_settings, send_signal};
 use tokio::{net::TcpStream, time::Instant};
 
 /// How long the emulator may take to listen and to stop.
@@ -47,11 +47,8 @@ impl Emulator {
         command.args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")]);
         command.args(["--runtime-api-address", &format!("127.0.0.1:{runtime_port}")]);
         command.arg(binary(name));
-        for (variable, _) in std::env::vars_os() {
-            let text = variable.to_string_lossy();
-            if text.starts_with("MORAG_") || text.starts_with("AWS_") {
-                command.env_remove(&variable);
-            }
+        for name in inherited_settings() {
+            command.env_remove(name);
         }
         command.env("AWS_LAMBDA_FUNCTION_NAME", name).env("AWS_LAMBDA_FUNCTION_TIMEOUT", seconds.to_string());
         command.envs(variables.iter().cloned());

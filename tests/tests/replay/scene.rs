@@ -105,7 +105,7 @@ pub(crate) fn context(time: Duration) -> Context {
 pub(crate) async fn answered(app: App, event: &Value, context: Context) -> Answered {
     let function = function(event);
     let request: LambdaRequest = serde_json::from_str(&event.to_string()).unwrap();
-    let handle = |app: App, request: Request| system_tests::answer(app, function, request);
+    let handle = |app: App, request: Request| gateway::answer(app, function, request);
     let answer = runtime::answer_event(&app, &handle, LambdaEvent::new(request, context)).await.unwrap();
     let answer = serde_json::to_value(answer).unwrap();
     assert_eq!(answer["isBase64Encoded"], false, "nothing that is answered is binary");

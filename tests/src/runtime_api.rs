@@ -1,4 +1,5 @@
 //! As much of Lambda's Runtime API as a function needs that never fails.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
     convert::Infallible,
@@ -18,11 +19,13 @@ use tokio::{
     sync::{Mutex, mpsc},
 };
 
-/// How long a function may take for an event, and what it is told.
-const PATIENCE: Duration = Duration::from_secs(28);
+/// How long a function is told that it has for an event.
+const TIMEOUT: Duration = Duration::from_secs(28);
+/// How long it may take to start and to answer on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hands one function its events, one at a time.
-pub(crate) struct RuntimeApi {
+pub struct RuntimeApi {
     address: SocketAddr,
     events: mpsc::Sender<Bytes>,
     answers: Mutex<mpsc::Receiver<Bytes>>,
@@ -34,7 +37,8 @@ struct Sides {
 }
 
 impl RuntimeApi {
-    pub(crate) async fn start() -> Self {
+    /// At a free port of loopback, until the test's runtime ends.
+    pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (events, received) = mpsc::channel(1);
@@ -53,12 +57,13 @@ impl RuntimeApi {
     }
 
     /// What `AWS_LAMBDA_RUNTIME_API` is to be.
-    pub(crate) fn address(&self) -> String {
+    #[must_use]
+    pub fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// What the function answers to an event.
-    pub(crate) async fn invoke(&self, event: &Value) -> Value {
+    pub async fn invoke(&self, event: &Value) -> Value {
         self.events.send(event.to_string().into()).await.unwrap();
         let mut answers = self.answers.lock().await;
         let answer = tokio::time::timeout(PATIENCE, answers.recv()).await;
@@ -80,11 +85,14 @@ async fn answer(sides: Arc<Sides>, request: Request<Incoming>) -> Result<Respons
 }
 
 fn next(event: Bytes) -> Response<Full<Bytes>> {
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + PATIENCE;
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + TIMEOUT;
     Response::builder()
         .header("lambda-runtime-aws-request-id", uuid::Uuid::new_v4().to_string())
         .header("lambda-runtime-deadline-ms", deadline.as_millis().to_string())
-        .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:bench")
+        .header(
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:function",
+        )
         .header("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0")
         .header("content-type", "application/json")
         .body(Full::new(event))
