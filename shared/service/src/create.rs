@@ -170,6 +170,12 @@ fn request_hash(request: &CreateJobRequest) -> Result<[u8; 32], Error> {
     if request.source_file_path.parse::<StorageKey>().is_ok() {
         request.source_file_path.clear();
     }
+    // A client may spell the same options in another order, and serde_json keeps it where any crate of the build asks for that.
+    let mut options = Value::Object(std::mem::take(&mut request.task_options));
+    options.sort_all_objects();
+    if let Value::Object(sorted) = options {
+        request.task_options = sorted;
+    }
     let text = serde_json::to_vec(&request).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Sha256::digest(text).into())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::create::{CreateJobRequest, PriorityName};
 use domain::{ContentType, Limits, Priority, TaskOptions};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use store::StorageKey;
 
 use crate::support::{
@@ -187,6 +187,17 @@ async fn the_same_request_under_the_same_idempotency_key_is_the_same_job() {
     let third = place.create(&caller(), &request, Some("key 1")).await.unwrap();
     assert_eq!((&third.job_id, third.status.as_str()), (&first.job_id, "completed"));
     assert_eq!(place.try_claim().await, None);
+}
+
+#[tokio::test]
+async fn options_in_another_order_are_the_same_request() {
+    let place = Place::new().await;
+    let mut request = place.request().await;
+    let spelled = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+    request.task_options = spelled(r#"{"b": [{"y": 1, "x": 2}], "a": {"d": 3, "c": 4}}"#);
+    let first = place.create(&caller(), &request, Some("k")).await.unwrap();
+    request.task_options = spelled(r#"{"a": {"c": 4, "d": 3}, "b": [{"x": 2, "y": 1}]}"#);
+    assert_eq!(place.create(&caller(), &request, Some("k")).await.unwrap().job_id, first.job_id);
 }
 
 #[tokio::test]
