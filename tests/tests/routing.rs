@@ -89,6 +89,9 @@ impl Tour<'_> {
         let jobs = "/api/v1/remote-jobs";
         self.call(Method::GET, jobs, "", "", Value::Null).await;
         self.call(Method::GET, &format!("{jobs}/statistics"), "", "", Value::Null).await;
+        let workers = "/api/v1/remote-workers";
+        self.call(Method::GET, workers, "", "", Value::Null).await;
+        self.call(Method::DELETE, &format!("{workers}/{{worker_id}}"), "w%2F1", "", Value::Null).await;
         for verb in ["pause", "resume"] {
             self.post(&format!("/api/v1/queues/{{content_type}}/{verb}"), "audio", "", json!({})).await;
         }

@@ -10,7 +10,7 @@ use api::{
     Kind,
     poll::{ClaimedJob, HintGrant, PollRequest, PollResponse},
 };
-use client::Error;
+use client::{Client, Error};
 use domain::{ContentType, WorkerId};
 use rand::Rng;
 use tokio::{task::JoinSet, time::Instant};
@@ -31,6 +31,8 @@ const LEAST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait between two polls that failed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// The longest wait that the server may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
@@ -83,10 +85,31 @@ pub async fn run(worker: Arc<Worker>, polling: Polling, drain: CancellationToken
     if !looping.running.is_empty() {
         tracing::info!(jobs = looping.running.len(), "no more polls; waiting for the running jobs");
     }
-    while let Some(ended) = looping.running.join_next().await {
-        note(ended);
-    }
+    let Looping { worker, polling, mut running, was_answered, .. } = looping;
+    let goodbye = async {
+        // Who was never answered is not known.
+        if was_answered {
+            say_goodbye(&worker.client, &polling.worker_id).await;
+        }
+    };
+    let jobs = async {
+        while let Some(ended) = running.join_next().await {
+            note(ended);
+        }
+    };
+    tokio::join!(goodbye, jobs);
     ended
+}
+
+/// Tells the server that nobody is to count on this worker any more, if that can be done quickly. Untold, the server takes it
+/// for stopped after a while.
+async fn say_goodbye(client: &Client, worker_id: &WorkerId) {
+    match tokio::time::timeout(GOODBYE, client.leave(worker_id.as_str())).await {
+        Ok(Ok(_)) => {}
+        // A server that is older does not know the call.
+        Ok(Err(error)) => tracing::debug!(%error, "the server was not told of the stop"),
+        Err(_) => tracing::debug!("the server was not told of the stop in time"),
+    }
 }
 
 struct Looping {
@@ -243,6 +266,9 @@ impl Looping {
             wait_seconds: Some(WAIT_SECONDS),
             idle_seconds: Some(self.idle_since.elapsed().as_secs()),
             hints: self.hints.are_wanted(Instant::now()),
+            // The client's `User-Agent` says it.
+            version: None,
+            starting: !self.was_answered,
         }
     }
 

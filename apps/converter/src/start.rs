@@ -135,7 +135,7 @@ fn create_config() -> Result<(), Failed> {
 }
 
 async fn test_connection(client: &Client, settings: &Settings) -> Result<(), Failed> {
-    judge(connection::test(client, &settings.worker_id).await, settings)
+    judge(connection::test(client).await, settings)
 }
 
 fn judge(found: Connection, settings: &Settings) -> Result<(), Failed> {

@@ -14,7 +14,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use deliver_events::HttpCourier;
 use engines::{Engines, OpenError};
-use runtime::{App, Auth, EnvVar, JobSettings, SettingError, StoreSettings};
+use runtime::{App, Auth, EnvVar, JobSettings, SEEN_EVERY_ON_AWS, SettingError, StoreSettings};
 use service::{Service, SystemWorld, World};
 use store::{Endpoint, Environment, EnvironmentError, Store, StoreError};
 use thiserror::Error;
@@ -180,7 +180,11 @@ impl Gateway {
             }
         };
         let (store, engines) = open(&config.keeps, &config.store, &public_url).await?;
-        let service = Service::new(store, config.jobs.rules(LONGEST_WAIT)?, config.world);
+        let mut rules = config.jobs.rules(LONGEST_WAIT)?;
+        if let Keeps::Aws { .. } = config.keeps {
+            rules.seen_every = SEEN_EVERY_ON_AWS;
+        }
+        let service = Service::new(store, rules, config.world);
         // While the gateway was down, nobody could renew a lease.
         service.spare_leases();
         let (admin_key_file, admin_key) = first_key::ensure(&service, &config.keeps).await?;

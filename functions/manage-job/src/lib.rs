@@ -19,6 +19,8 @@ async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
         Verb::Retry => json(&service.retry(caller, &call.id).await?),
         Verb::List => json(&service.list(caller, &call.query()?).await?),
         Verb::Statistics => json(&service.statistics(caller).await?),
+        Verb::ListWorkers => json(&service.list_workers(caller, &call.query()?).await?),
+        Verb::Leave => json(&service.leave(caller, &call.id).await?),
         Verb::Delete => json(&service.delete(caller, &call.id).await?),
         Verb::PauseQueue => json(&service.pause_queue(caller, &call.id).await?),
         Verb::ResumeQueue => json(&service.resume_queue(caller, &call.id).await?),

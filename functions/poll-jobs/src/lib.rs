@@ -13,7 +13,8 @@ pub async fn handle(app: App, request: Request) -> Response {
 async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let by_query = call.is(&Method::GET);
-    let request: PollRequest = if by_query { call.query()? } else { call.json()? };
+    let mut request: PollRequest = if by_query { call.query()? } else { call.json()? };
+    request.version = request.version.or_else(|| call.user_agent().map(str::to_owned));
     // A GET that names no lease is a client of the original system.
     let native = !by_query || request.lease_seconds.is_some();
     json(&service.poll(caller, &request, native).await?)

@@ -22,6 +22,7 @@ pub mod result;
 pub mod statistics;
 pub mod status;
 pub mod uploads;
+pub mod workers;
 
 pub use decode::{Rejected, json, query};
 pub use docs::DOCS_PAGE;

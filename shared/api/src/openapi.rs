@@ -20,6 +20,7 @@ use crate::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
         CreateResultUploadRequest, CreateUploadRequest, SignPartsRequest, SignPartsResponse, UploadResponse,
     },
+    workers::{LeaveResponse, ListWorkersResponse},
 };
 
 /// What a call takes and gives.
@@ -153,6 +154,7 @@ fn query(route: &Route) -> &'static [(&'static str, bool, &'static str)] {
             ("limit", false, "integer"),
             ("cursor", false, "string"),
         ],
+        Verb::ListWorkers => &[("content_type", false, "string")],
         Verb::ListEvents => &[("limit", false, "integer"), ("cursor", false, "string")],
         _ => &[],
     }
@@ -179,6 +181,8 @@ fn shape(verb: Verb, to: &mut SchemaGenerator) -> Shape {
         Verb::SubmitResult => both::<ResultRequest, ResultResponse>(to),
         Verb::List => gives::<ListResponse>(to),
         Verb::Statistics => gives::<StatisticsResponse>(to),
+        Verb::ListWorkers => gives::<ListWorkersResponse>(to),
+        Verb::Leave => gives::<LeaveResponse>(to),
         Verb::Delete => gives::<DeleteResponse>(to),
         Verb::Import => both::<ImportRequest, ImportResponse>(to),
         Verb::PauseQueue | Verb::ResumeQueue => both::<QueueRequest, QueueResponse>(to),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 
 /// What a worker takes. As a query, `content_types` is a comma-separated list.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PollRequest {
     /// What the worker calls itself.
     pub worker_id: String,
@@ -47,6 +47,12 @@ pub struct PollRequest {
     /// Whether the worker can wait for a hint that there is work, at the `hint_url` of the answer. By default not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hints: bool,
+    /// What program the worker is, as `product/version`. By default what its `User-Agent` header begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether the worker has just started, so that it is known again at once after a goodbye. By default not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starting: bool,
 }
 
 /// A worker asks the index once for each type.

@@ -46,6 +46,10 @@ pub enum Verb {
     List,
     /// What waits, runs and has ended lately.
     Statistics,
+    /// A tenant's workers.
+    ListWorkers,
+    /// A worker stops, and is not to be counted on any more.
+    Leave,
     /// Removes an ended job with its objects.
     Delete,
     /// Takes over a job of the original system.
@@ -170,7 +174,7 @@ const ADMIN: Access = Access::Scope(Scope::Admin);
 
 /// Every call there is.
 #[rustfmt::skip]
-pub static ROUTES: [Route; 36] = [
+pub static ROUTES: [Route; 38] = [
     route(Verb::CreateUpload, Method::POST, "/api/v1/remote-jobs/uploads", Function::CreateJob, INGEST, "Get a place to upload a source to"),
     route(Verb::SignUploadParts, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/parts", Function::CreateJob, INGEST, "Sign URLs for parts of a multipart upload"),
     route(Verb::CompleteUpload, Method::POST, "/api/v1/remote-jobs/uploads/{upload_id}/complete", Function::CreateJob, INGEST, "Put an upload's parts together"),
@@ -193,6 +197,8 @@ pub static ROUTES: [Route; 36] = [
     route(Verb::List, Method::GET, "/api/v1/remote-jobs", Function::ManageJob, INGEST, "List jobs, the newest first"),
     route(Verb::Statistics, Method::GET, "/api/v1/remote-jobs/statistics", Function::ManageJob, INGEST, "See what waits, runs and has ended lately"),
     route(Verb::Delete, Method::DELETE, "/api/v1/remote-jobs/{job_id}", Function::ManageJob, INGEST, "Delete an ended job and its files"),
+    route(Verb::ListWorkers, Method::GET, "/api/v1/remote-workers", Function::ManageJob, INGEST, "See which workers there are"),
+    route(Verb::Leave, Method::DELETE, "/api/v1/remote-workers/{worker_id}", Function::ManageJob, WORKER, "Say that a worker stops"),
     route(Verb::Import, Method::POST, "/api/v1/remote-jobs/import", Function::CreateJob, ADMIN, "Take over a job of the original system"),
     route(Verb::PauseQueue, Method::POST, "/api/v1/queues/{content_type}/pause", Function::ManageJob, ADMIN, "Let no worker claim from a queue"),
     route(Verb::ResumeQueue, Method::POST, "/api/v1/queues/{content_type}/resume", Function::ManageJob, ADMIN, "End a queue's pause"),
@@ -279,6 +285,7 @@ mod tests {
                 .replace("{job_id}", "j%2F1")
                 .replace("{upload_id}", "j%2F1")
                 .replace("{key_id}", "j%2F1")
+                .replace("{worker_id}", "j%2F1")
                 .replace("{content_type}", "j%2F1")
                 .replace("{event_id}", "j%2F1");
             for path in [path.clone(), format!("{path}/")] {

@@ -61,6 +61,12 @@ impl Call {
         text(self.request.headers(), api::LEASE_TOKEN)
     }
 
+    /// The `User-Agent` header.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        text(self.request.headers(), header::USER_AGENT.as_str())
+    }
+
     /// The `Idempotency-Key` header.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub use invocation::{Deadline, Invocation};
 pub use lambda::{CALL, answer_event, run, run_events, run_http, see_to_event};
 pub use logging::{LogFormat, METRIC, lines as log_lines, start as start_logging};
 pub use respond::{html, json, redirect};
-pub use settings::{JobSettings, SettingError, StoreSettings};
+pub use settings::{JobSettings, SEEN_EVERY_ON_AWS, SettingError, StoreSettings};
 
 use bytes::Bytes;
 

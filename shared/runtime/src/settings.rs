@@ -58,6 +58,10 @@ pub struct JobSettings {
 
 /// How long one attempt of a type without a setting may run, as in the original system.
 const OTHER_RUN_TIMEOUT: Duration = Duration::from_secs(1800);
+/// How often it is noted that a worker was seen.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// The same where each write is paid for.
+pub const SEEN_EVERY_ON_AWS: Duration = Duration::from_secs(600);
 /// The longest run timeout, a day.
 const LONGEST_RUN: u64 = 24 * 3600;
 
@@ -139,6 +143,7 @@ impl JobSettings {
             other_run_timeout: OTHER_RUN_TIMEOUT,
             longest_wait,
             poll_again: self.poll_again,
+            seen_every: if longest_wait.is_zero() { SEEN_EVERY_ON_AWS } else { SEEN_EVERY },
             source_roots: SourceRoots::open(&self.source_roots)?,
             webhook_networks: self.webhook_networks.clone(),
         })

@@ -147,11 +147,20 @@ pub(crate) fn checked_retries(asked: Option<u64>) -> Result<u32, Error> {
 }
 
 pub(crate) fn options_text(options: &Map<String, Value>) -> Result<String, Error> {
-    let text = serde_json::to_string(options).map_err(|error| Error::Internal(error.to_string()))?;
+    let options = sorted(options.clone());
+    let text = serde_json::to_string(&options).map_err(|error| Error::Internal(error.to_string()))?;
     if text.len() > LARGEST_OPTIONS {
         return Err(Error::field("task_options", "must be at most 256 KiB of JSON"));
     }
     Ok(text)
+}
+
+/// The same options in the one order. A client may spell them in another, and serde_json keeps that where any crate of the build
+/// asks for it.
+fn sorted(mut options: Map<String, Value>) -> Map<String, Value> {
+    options.sort_keys();
+    options.values_mut().for_each(Value::sort_all_objects);
+    options
 }
 
 fn bounded(field: &str, seconds: Option<u64>, most: u64) -> Result<Option<Duration>, Error> {
@@ -170,12 +179,7 @@ fn request_hash(request: &CreateJobRequest) -> Result<[u8; 32], Error> {
     if request.source_file_path.parse::<StorageKey>().is_ok() {
         request.source_file_path.clear();
     }
-    // A client may spell the same options in another order, and serde_json keeps it where any crate of the build asks for that.
-    let mut options = Value::Object(std::mem::take(&mut request.task_options));
-    options.sort_all_objects();
-    if let Value::Object(sorted) = options {
-        request.task_options = sorted;
-    }
+    request.task_options = sorted(request.task_options);
     let text = serde_json::to_vec(&request).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Sha256::digest(text).into())
 }

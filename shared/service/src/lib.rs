@@ -28,6 +28,7 @@ mod sweep;
 mod transition;
 mod uploads;
 mod webhook_secret;
+mod workers;
 mod world;
 
 pub use caller::Caller;
@@ -68,6 +69,8 @@ pub struct Rules {
     /// When a worker that found nothing, and was not held, is told to ask again, unless it has been idle for long or can
     /// wait for a hint.
     pub poll_again: Duration,
+    /// How often it is noted that a worker was seen that polls.
+    pub seen_every: Duration,
     /// The folders whose files may be named by path when a job is created.
     pub source_roots: SourceRoots,
     /// The networks whose webhooks are told besides those at globally routable addresses.
@@ -95,6 +98,7 @@ pub struct Service {
     crowd: Arc<crowd::Crowd>,
     keys: Keys,
     history: Arc<statistics::History>,
+    roster: Arc<workers::Roster>,
     /// Where idle workers wait whose calls are not held open.
     hint_queues: Option<HintQueues>,
     /// Told the id of every job that ends here, so that calls which wait for it answer at once.
@@ -118,6 +122,7 @@ impl Service {
             draining: Arc::new(AtomicBool::new(false)),
             crowd: Arc::new(crowd::Crowd::default()),
             history: Arc::new(statistics::History::default()),
+            roster: Arc::new(workers::Roster::default()),
             hint_queues: None,
             // Who lags behind this many ends looks again instead.
             ended: broadcast::Sender::new(1024),

@@ -19,6 +19,7 @@ use crate::{
     caller::token_hash,
     hints::{POLL_AGAIN, Waiting},
     transition::{log_lapse, note},
+    workers::Seen,
 };
 
 /// The most jobs that one poll can take.
@@ -72,6 +73,7 @@ impl Service {
         native: bool,
     ) -> Result<PollResponse, Error> {
         let wanted = self.wanted(caller, request, native)?;
+        self.note_worker(self.seen(&wanted, request)).await;
         let mut claimed = self.claim_or_wait(&wanted).await?;
         let waiting = if claimed.is_empty() && wanted.hints {
             self.waiting_place(&caller.tenant, wanted.content_types, wanted.most as u64).await
@@ -146,6 +148,21 @@ impl Service {
             idle: Duration::from_secs(request.idle_seconds.unwrap_or(0)),
             hints: native && request.hints,
         })
+    }
+
+    /// What the poll tells of its worker.
+    fn seen<'a>(&self, wanted: &'a Wanted<'_>, request: &'a PollRequest) -> Seen<'a> {
+        let hinted = wanted.hints && self.hint_queues.is_some();
+        let pause = if hinted { POLL_AGAIN } else { self.pause(wanted.idle) };
+        let says_so = request.idle_seconds.is_some() && wanted.wait.is_zero();
+        Seen {
+            tenant: &wanted.caller.tenant,
+            id: &wanted.worker,
+            content_types: wanted.content_types,
+            version: request.version.as_deref(),
+            starting: request.starting,
+            idle: says_so.then_some((wanted.idle, pause)),
+        }
     }
 
     async fn claim_or_wait(&self, wanted: &Wanted<'_>) -> Result<Vec<Claimed>, Error> {
@@ -349,9 +366,14 @@ impl Service {
             Some(Waiting { is_new: true, .. }) => usual.min(POLL_AGAIN),
             // Later its place might not be live any more.
             Some(Waiting { is_new: false, .. }) => POLL_AGAIN,
-            // So a job that comes waits for at most a tenth of how long the worker has waited.
-            None => usual.max((wanted.idle / 10).min(LONGEST_PAUSE)),
+            None => self.pause(wanted.idle),
         }
+    }
+
+    /// How long a worker that has been idle for so long waits without a hint. So a job that comes waits for at most a tenth of
+    /// how long the worker has waited.
+    fn pause(&self, idle: Duration) -> Duration {
+        self.rules.poll_again.max((idle / 10).min(LONGEST_PAUSE))
     }
 
     async fn options(&self, job: &Job) -> Result<Map<String, Value>, Error> {

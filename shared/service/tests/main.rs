@@ -34,3 +34,4 @@ mod support;
 mod sweep;
 mod units;
 mod uploads;
+mod workers;

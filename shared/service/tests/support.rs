@@ -75,6 +75,13 @@ impl Place {
         Self::with(|_| {}, |_| {}).await
     }
 
+    /// A place whose worker was noted already, so that its polls write nothing of it.
+    pub(crate) async fn with_known_worker() -> Self {
+        let place = Self::new().await;
+        assert!(place.try_claim().await.is_none());
+        place
+    }
+
     pub(crate) async fn with_rules(rules: impl FnOnce(&mut Rules)) -> Self {
         Self::with(|_| {}, rules).await
     }
@@ -102,6 +109,7 @@ impl Place {
             other_run_timeout: Duration::from_secs(1800),
             longest_wait: Duration::ZERO,
             poll_again: Duration::from_secs(10),
+            seen_every: Duration::from_secs(60),
             source_roots: SourceRoots::default(),
             webhook_networks: WebhookNetworks::default(),
         };
@@ -118,15 +126,26 @@ impl Place {
 
     /// As [`Place::another`], with a clock that is this many milliseconds ahead.
     pub(crate) async fn another_ahead(&self, ahead: i64) -> Service {
+        self.another_by(ahead, |_| {}).await
+    }
+
+    /// As [`Place::another`], with other rules.
+    pub(crate) async fn another_with(&self, change: impl FnOnce(&mut Rules)) -> Service {
+        self.another_by(0, change).await
+    }
+
+    async fn another_by(&self, ahead: i64, change: impl FnOnce(&mut Rules)) -> Service {
         let store = Store::connect(&self.backend.connection).await;
-        let rules = Rules {
+        let mut rules = Rules {
             run_timeouts: BTreeMap::new(),
             other_run_timeout: Duration::from_secs(600),
             longest_wait: Duration::ZERO,
             poll_again: Duration::from_secs(10),
+            seen_every: Duration::from_secs(60),
             source_roots: SourceRoots::default(),
             webhook_networks: WebhookNetworks::default(),
         };
+        change(&mut rules);
         Service::new(store, rules, Arc::new(TestWorld { clock: Arc::clone(&self.clock), ahead }))
     }
 
@@ -353,12 +372,12 @@ pub(crate) fn polling(content_types: &str) -> PollRequest {
     PollRequest {
         worker_id: "gpu-1".to_owned(),
         content_types: content_types.split(',').map(|name| name.parse().unwrap()).collect(),
-        max_jobs: None,
-        lease_seconds: None,
-        wait_seconds: None,
-        idle_seconds: None,
-        hints: false,
+        ..PollRequest::default()
     }
+}
+
+pub(crate) fn polling_as(worker: &str, content_types: &str) -> PollRequest {
+    PollRequest { worker_id: worker.to_owned(), ..polling(content_types) }
 }
 
 pub(crate) fn progress(percentage: u64, message: &str) -> ProgressRequest {

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
-use api::{create::CreateJobRequest, list::ListRequest, result::ReleaseRequest, status::StatusRequest};
+use api::{
+    create::CreateJobRequest, list::ListRequest, poll::PollRequest, result::ReleaseRequest,
+    status::StatusRequest, workers::ListWorkersRequest,
+};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Progress;
 use serde_json::json;
 
 use crate::{
     backend::other_dynamodb,
-    support::{Held, Place, caller, failure, options, polling, progress, request, success},
+    support::{Held, Place, caller, failure, options, polling, polling_as, progress, request, success},
 };
 
 /// What the original's ingestion asks for.
@@ -60,7 +63,7 @@ async fn say(place: &Place, held: &Held) {
 
 #[tokio::test]
 async fn a_life_of_one_attempt_costs_ten_write_units() {
-    let place = Place::new().await;
+    let place = Place::with_known_worker().await;
     let mut writes = Writes::from_now(&place);
     // The second of them counts in a row that is there.
     for _ in 0..2 {
@@ -76,7 +79,7 @@ async fn a_life_of_one_attempt_costs_ten_write_units() {
 #[tokio::test]
 async fn priorities_cost_nothing() {
     use api::create::PriorityName::{High, Low, Normal};
-    let place = Place::new().await;
+    let place = Place::with_known_worker().await;
     let mut lives = Vec::new();
     for priority in [High, Normal, Low] {
         let before = place.store().meter.units();
@@ -162,7 +165,7 @@ async fn a_webhook_and_an_idempotency_key_make_no_heartbeat_dearer() {
 
 #[tokio::test]
 async fn a_typical_life_with_heartbeats_stays_below_ten_write_units_but_for_its_heartbeats() {
-    let place = Place::new().await;
+    let place = Place::with_known_worker().await;
     let mut writes = Writes::from_now(&place);
     typical(&place).await;
     let held = place.claim().await;
@@ -191,7 +194,7 @@ async fn what_ends_an_attempt_without_ending_the_job_costs_three_write_units() {
 
 #[tokio::test]
 async fn a_poll_that_finds_nothing_costs_one_read_unit_for_each_type() {
-    let place = Place::new().await;
+    let place = Place::with_known_worker().await;
     for (types, units) in
         [("document", 1.0), ("audio,video", 2.0), ("audio,video,document,image,web,youtube", 6.0)]
     {
@@ -245,4 +248,56 @@ async fn statistics_of_a_tenant_with_nothing_cost_less_than_fifty_read_units() {
     let read = after.read - before.read;
     println!("read units of the statistics of the six known types: {read}");
     assert!(read < 50.0 && after.write == before.write, "{read}");
+}
+
+#[tokio::test]
+async fn a_worker_costs_two_write_units_when_it_is_new_and_then_one_now_and_again() {
+    let place = Place::new().await;
+    let mut writes = Writes::from_now(&place);
+    for native in [true, false] {
+        let request = PollRequest { worker_id: format!("native: {native}"), ..polling("document,audio") };
+        let poll = async || drop(place.poll(&caller(), &request, native).await.unwrap());
+        poll().await;
+        assert_eq!(writes.since(), 2.0, "the row, and its entry in an index");
+        for _ in 0..5 {
+            place.pass(11);
+            poll().await;
+            assert_eq!(writes.since(), 0.0, "it was noted less than a minute ago");
+        }
+        place.pass(5);
+        poll().await;
+        assert_eq!(writes.since(), 1.0, "the row");
+    }
+    // The index is written anew once a day: one entry less, another one more.
+    place.pass(24 * 3600);
+    place.poll(&caller(), &polling("document"), true).await.unwrap();
+    writes.since();
+    place.pass(24 * 3600);
+    place.poll(&caller(), &polling("document"), true).await.unwrap();
+    assert_eq!(writes.since(), 3.0);
+}
+
+#[tokio::test]
+async fn a_list_of_workers_costs_half_a_read_unit_for_each_and_one_for_each_job_that_runs() {
+    let place = Place::new().await;
+    for at in 0..100 {
+        place.poll(&caller(), &polling_as(&format!("worker-{at}"), "document"), true).await.unwrap();
+    }
+    place.created().await;
+    place.poll(&caller(), &polling_as("worker-0", "document"), true).await.unwrap();
+    let before = place.store().meter.units();
+    let known = place.list_workers(&caller(), &ListWorkersRequest::default()).await.unwrap();
+    let after = place.store().meter.units();
+    assert_eq!((known.workers.len(), known.workers[0].running_jobs.len()), (100, 1));
+    let read = after.read - before.read;
+    println!("read units of a list of 100 workers, of which one runs a job: {read}");
+    assert!(read <= 55.0 && after.write == before.write, "{read}");
+    // A longer list is good for some seconds, because somebody may ask before each job.
+    place.poll(&caller(), &polling_as("one more", "document"), true).await.unwrap();
+    for (passed, is_read) in [(0, true), (9, false), (1, true)] {
+        place.pass(passed);
+        let before = place.store().meter.units().read;
+        place.list_workers(&caller(), &ListWorkersRequest::default()).await.unwrap();
+        assert_eq!(place.store().meter.units().read > before, is_read, "after {passed} s more");
+    }
 }

@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::{
     EventTable, Handoff, HintTable, JobTable, KeyTable, Meter, QueueTable, StatisticsTable, StoreError,
-    SweepTable, WebhookSecretTable, dynamodb::Table, table::Layout,
+    SweepTable, WebhookSecretTable, WorkerTable, dynamodb::Table, table::Layout,
 };
 
 /// How long a connection may take to come about.
@@ -89,6 +89,8 @@ pub struct Store {
     pub hints: HintTable,
     /// What events are signed with.
     pub webhook_secrets: WebhookSecretTable,
+    /// Which workers there are.
+    pub workers: WorkerTable,
     /// The files.
     pub handoff: Handoff,
     /// What DynamoDB has charged.
@@ -115,6 +117,7 @@ impl Store {
             keys: KeyTable { table: table.clone() },
             hints: HintTable { table: table.clone() },
             webhook_secrets: WebhookSecretTable { table: table.clone() },
+            workers: WorkerTable { table: table.clone() },
             handoff,
             meter: Arc::clone(&table.meter),
         }

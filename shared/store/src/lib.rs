@@ -23,6 +23,7 @@ mod storage_key;
 mod sweeps;
 mod table;
 mod webhook_secrets;
+mod workers;
 
 pub use connect::{Connection, Endpoint, Store};
 pub use environment::{Environment, EnvironmentError, Resource};
@@ -40,3 +41,4 @@ pub use storage_key::StorageKey;
 pub use sweeps::{Depth, Depths, SweepRecord, SweepTable};
 pub use table::{Creation, Deletion, Due, JobTable, LiveHint, LivePage, LivePlace, Replacement};
 pub use webhook_secrets::{PreviousSecret, SigningSecret, WebhookSecretTable, WebhookSecrets};
+pub use workers::{WorkerRecord, WorkerTable, Workers};

@@ -24,7 +24,8 @@ const LONGEST_CREATION: Duration = Duration::from_secs(120);
 
 /// The sparse index of what is due next.
 pub(crate) const DUE_INDEX: &str = "due";
-/// The index of a tenant's jobs by the day of their creation. One partition holds what [`types_key`] says instead.
+/// The index of a tenant's jobs by the day of their creation. Two partitions hold what [`types_key`] and
+/// [`workers_key`] say instead.
 pub(crate) const DAY_INDEX: &str = "by_day";
 /// The index of a tenant's jobs by the ingestion service's id.
 pub(crate) const TASK_INDEX: &str = "by_task";
@@ -33,6 +34,11 @@ pub(crate) const TASK_INDEX: &str = "by_task";
 /// nobody would look for: paused ones, and custom ones with statistics.
 pub(crate) fn types_key(tenant: &Tenant) -> String {
     format!("{tenant}#types")
+}
+
+/// The partition of the `by_day` index that holds the rows of a tenant's workers.
+pub(crate) fn workers_key(tenant: &Tenant) -> String {
+    format!("{tenant}#workers")
 }
 
 impl Table {

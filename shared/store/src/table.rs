@@ -242,6 +242,40 @@ impl JobTable {
         Ok(output.items.unwrap_or_default().iter().filter_map(id_of).collect())
     }
 
+    /// The jobs of one queue's shard that run and whose lease has not lapsed, of the first `most` that run or back off. These
+    /// are hints.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the table does not answer.
+    pub async fn running(
+        &self,
+        tenant: &Tenant,
+        content_type: &ContentType,
+        shard: u32,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let queue = due_key(Due::Returning, tenant, content_type, shard);
+        let output = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_key = :queue AND due_at > :now")
+            .expression_attribute_values(":queue", AttributeValue::S(queue))
+            .expression_attribute_values(":now", AttributeValue::N(now.0.to_string()))
+            .limit(i32::try_from(most).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| StoreError::of("query running jobs", error))?;
+        self.table.meter.read(output.consumed_capacity());
+        let items = output.items.unwrap_or_default();
+        let running = items.iter().filter_map(|item| live_hint(item, self.layout.shards));
+        Ok(running.filter(|hint| hint.running).map(|hint| hint.id).collect())
+    }
+
     /// A page of all live jobs, of one of `segments` equal parts.
     ///
     /// # Errors

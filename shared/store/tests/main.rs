@@ -18,3 +18,4 @@ mod rows;
 mod support;
 mod table;
 mod unavailable;
+mod workers;

@@ -39,6 +39,7 @@ pub(crate) async fn service_in_memory() -> (Service, Caller) {
         other_run_timeout: Duration::from_secs(1800),
         longest_wait: Duration::ZERO,
         poll_again: Duration::from_secs(10),
+        seen_every: Duration::from_secs(60),
         source_roots: SourceRoots::default(),
         webhook_networks: WebhookNetworks::default(),
     };
@@ -105,8 +106,7 @@ pub(crate) fn poll_request(worker: &str, content_type: ContentType) -> PollReque
         max_jobs: None,
         lease_seconds: Some(60),
         wait_seconds: None,
-        idle_seconds: None,
-        hints: false,
+        ..PollRequest::default()
     }
 }
 

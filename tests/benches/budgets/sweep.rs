@@ -128,6 +128,7 @@ async fn service(folder: &Path) -> (Service, Engines) {
         other_run_timeout: Duration::from_secs(1800),
         longest_wait: Duration::ZERO,
         poll_again: Duration::from_secs(10),
+        seen_every: Duration::from_secs(60),
         source_roots: SourceRoots::default(),
         webhook_networks: WebhookNetworks::default(),
     };

@@ -32,6 +32,7 @@ const CLAIM: Duration = LeaseTerms::FIRST_TERM.saturating_add(Duration::from_sec
 const DELIVERY: Duration = Duration::from_secs(61);
 const RUN: Duration = Duration::from_secs(601);
 
+const WORKERS: &str = "/api/v1/remote-workers";
 const TRAIL_OF_A_CLAIM: &[&str] = &["attempts", "retries", "free_returns"];
 
 /// A case in which asking again at once is enough.
@@ -93,6 +94,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(list),
         case!(list_of_a_task),
         case!(statistics),
+        case!(list_workers),
+        case!(leave),
         Case { done_before: Some(404), ..case!(delete) },
         case!(pause),
         case!(resume),
@@ -330,6 +333,16 @@ async fn statistics(scene: &Scene) -> Wanted {
     scene.cancelled(json!({})).await;
     scene.ask(&Wanted::Sweep).await.ok();
     call("GET", format!("{JOBS}/statistics"), Value::Null)
+}
+
+async fn list_workers(scene: &Scene) -> Wanted {
+    scene.claimed(json!({})).await;
+    call("GET", WORKERS.to_owned(), Value::Null)
+}
+
+async fn leave(scene: &Scene) -> Wanted {
+    scene.claimed(json!({})).await;
+    call("DELETE", format!("{WORKERS}/gpu-1"), Value::Null)
 }
 
 async fn delete(scene: &Scene) -> Wanted {

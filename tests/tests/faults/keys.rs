@@ -83,7 +83,11 @@ impl BadKeys {
 fn path_of(route: &Route) -> String {
     let id = "0199f0a0-0000-7000-8000-000000000001";
     let event = format!("{id}.1.1");
-    let path = route.path.replace("{event_id}", &event).replace("{content_type}", "document");
+    let path = route
+        .path
+        .replace("{event_id}", &event)
+        .replace("{content_type}", "document")
+        .replace("{worker_id}", "w");
     path.replace("{job_id}", id).replace("{upload_id}", id).replace("{key_id}", "0000000000000000")
 }
 

@@ -102,7 +102,10 @@ impl Stored {
     /// Rows and objects as they are compared with those of another run: without what is random, times, what `trail`
     /// names, counts and keys. A job that is opened again in the moment of its creation does not say when.
     pub(crate) fn comparable(&self, trail: &[&str]) -> Value {
-        let kept = |row: &&Row| !["stat#", "key#"].iter().any(|prefix| text(row, "pk").starts_with(prefix));
+        // That a worker was seen is noted as well as can be, and again soon.
+        let kept = |row: &&Row| {
+            !["stat#", "key#", "worker#"].iter().any(|prefix| text(row, "pk").starts_with(prefix))
+        };
         let mut rows: Vec<BTreeMap<String, Value>> = Vec::new();
         for row in self.rows.iter().filter(kept) {
             let left_out =

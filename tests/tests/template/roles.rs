@@ -311,10 +311,12 @@ async fn management(scene: &mut Scene) {
         JOBS.to_owned(),
         format!("{JOBS}?ingestion_task_id=task-1"),
         format!("{JOBS}/statistics"),
+        "/api/v1/remote-workers".to_owned(),
         "/api/v1/webhook-secret".to_owned(),
     ] {
         scene.call("GET", &path, "", &NONE).await.ok();
     }
+    scene.call("DELETE", "/api/v1/remote-workers/w", "", &NONE).await.ok();
     scene.call("POST", "/api/v1/webhook-secret/rotate", "", &json!({})).await.ok();
     for verb in ["pause", "resume"] {
         scene.call("POST", &format!("/api/v1/queues/document/{verb}"), "", &json!({})).await.ok();

@@ -380,6 +380,38 @@ async fn stopping_lets_a_job_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stopping_says_goodbye_at_once_while_a_job_still_runs() {
+    let server = Server::start().await;
+    let mut converter = Converter::start(&server, SLEEP);
+    let first = server.wait_for("poll", "").await.body;
+    assert_eq!(first["starting"], true);
+    let job = server.offer("hello");
+    converter.grandchild().await;
+    converter.signal("TERM");
+    let worker = first["worker_id"].as_str().unwrap();
+    server.wait_for("leave", worker).await;
+    assert!(!server.has_seen("release", &job) && !server.has_seen("result", &job));
+    converter.signal("TERM");
+    assert_eq!(converter.end().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goodbye_that_nobody_answers_is_given_up() {
+    let server = Server::start().await;
+    server.ignore_goodbyes();
+    server.give_hints();
+    let mut converter = Converter::start(&server, SLEEP);
+    server.wait_for("hint", "queue").await;
+    converter.signal("TERM");
+    let (code, log) = converter.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(server.count("leave"), 1);
+    // Only the first poll came from a worker that had just started.
+    let last = server.latest("poll", "").unwrap().body;
+    assert_eq!(last["starting"], true, "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_gives_the_job_back() {
     let server = Server::start().await;
     let mut converter = Converter::start(&server, SLEEP);
@@ -427,6 +459,7 @@ async fn the_connection_test_tells_what_is_wrong_by_its_code() {
     assert_eq!(test().await.0, Some(0));
     let poll = server.wait_for("poll", "").await.body;
     assert_eq!(poll["content_types"], json!(["x-connection-test"]));
+    assert!(server.has_seen("leave", "connection-test"), "nobody is to count on it");
     server.refuse_polls();
     let (code, log) = test().await;
     assert_eq!(code, Some(4), "{log}");

@@ -44,6 +44,7 @@ struct State {
     /// What the place answers.
     hint_status: u16,
     hint_wait: Duration,
+    hears_goodbyes: bool,
 }
 
 /// A call that was made.
@@ -81,6 +82,7 @@ impl Server {
             hints: 0,
             hint_status: 200,
             hint_wait: Duration::from_secs(20),
+            hears_goodbyes: true,
         };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
         let serving = server.clone();
@@ -159,6 +161,11 @@ impl Server {
     /// Answers polls at once, with a place to wait for hints.
     pub(crate) fn give_hints(&self) {
         self.state().gives_hints = true;
+    }
+
+    /// Answers no goodbye from now on.
+    pub(crate) fn ignore_goodbyes(&self) {
+        self.state().hears_goodbyes = false;
     }
 
     /// Gives this many hints.
@@ -255,7 +262,8 @@ impl Server {
         };
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let path = parts.uri.path().trim_start_matches("/api/v1/remote-jobs").to_owned();
-        let (job, verb) = match path.trim_start_matches('/').split_once('/') {
+        let left = path.strip_prefix("/api/v1/remote-workers/").map(|worker| format!("{worker}/leave"));
+        let (job, verb) = match left.as_ref().unwrap_or(&path).trim_start_matches('/').split_once('/') {
             Some(("source", name)) => return Ok(source(name)),
             Some((job, verb)) => (job.to_owned(), verb.to_owned()),
             None => (String::new(), path.trim_start_matches('/').to_owned()),
@@ -297,6 +305,8 @@ impl Server {
                 )
             }
             "upload" => (200, json!({})),
+            "leave" if self.state().hears_goodbyes => (200, json!({"worker_id": call.job, "left": true})),
+            "leave" => std::future::pending().await,
             _ => (404, problem(404, "not-found")),
         }
     }

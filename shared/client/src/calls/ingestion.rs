@@ -12,9 +12,10 @@ use api::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
         CreateUploadRequest, SignPartsRequest, SignPartsResponse, UploadResponse,
     },
+    workers::{ListWorkersRequest, ListWorkersResponse},
 };
 
-use super::{WEBHOOK_SECRET, job, jobs, upload};
+use super::{WEBHOOK_SECRET, WORKERS, job, jobs, upload};
 use crate::{
     Client, Error,
     client::{CALL, Call, LONG_CALL},
@@ -118,6 +119,14 @@ impl Client {
     /// As of any call.
     pub async fn statistics(&self) -> Result<StatisticsResponse, Error> {
         self.get(&jobs("/statistics")).await
+    }
+
+    /// The tenant's workers.
+    ///
+    /// # Errors
+    /// As of any call; [`api::Kind::NotFound`] of a server that is older than this call.
+    pub async fn list_workers(&self, request: &ListWorkersRequest) -> Result<ListWorkersResponse, Error> {
+        self.get_with(WORKERS, request, CALL).await
     }
 
     /// What a job became: its result document, read whole into memory.

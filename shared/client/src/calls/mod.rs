@@ -11,6 +11,7 @@ use crate::base_url::segment;
 
 const KEYS: &str = "/api/v1/keys";
 const EVENTS: &str = "/api/v1/events";
+const WORKERS: &str = "/api/v1/remote-workers";
 const WEBHOOK_SECRET: &str = "/api/v1/webhook-secret";
 
 /// A path below the jobs' API.

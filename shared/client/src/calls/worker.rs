@@ -8,11 +8,13 @@ use api::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
         CreateResultUploadRequest, SignPartsRequest, SignPartsResponse, UploadResponse,
     },
+    workers::LeaveResponse,
 };
 
-use super::{job, jobs};
+use super::{WORKERS, job, jobs};
 use crate::{
     Client, Error, Lease, PresignedUrl,
+    base_url::segment,
     client::{CALL, Call, LONG_CALL},
 };
 
@@ -110,6 +112,14 @@ impl Client {
     /// As of any call; [`api::Kind::StaleLease`] when the job is another worker's now.
     pub async fn release(&self, lease: &Lease, request: &ReleaseRequest) -> Result<ReleaseResponse, Error> {
         self.submit(Call::post(job(&lease.job_id, "/release"), request).lease(lease)).await
+    }
+
+    /// Says that a worker stops, so that nobody counts on it any more. It does not give its jobs back.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn leave(&self, worker_id: &str) -> Result<LeaveResponse, Error> {
+        self.delete(&format!("{WORKERS}/{}", segment(worker_id))).await
     }
 
     /// A new URL of the source.

@@ -24,6 +24,11 @@ fn answer(verb: Verb) -> Value {
         Verb::Release | Verb::Cancel | Verb::Retry => json!({"job_id": "j", "status": "pending"}),
         Verb::List => json!({"jobs": [], "cursor": "next"}),
         Verb::Statistics => json!({"as_of": null, "queues": []}),
+        Verb::ListWorkers => json!({"workers": [{
+            "worker_id": "w", "content_types": ["audio"], "version": null, "last_seen": "", "live": true,
+            "running_jobs": []
+        }], "live_within_seconds": 120}),
+        Verb::Leave => json!({"worker_id": "w", "left": true}),
         Verb::Delete => json!({"job_id": "j", "deleted_objects": 2}),
         Verb::Import => json!({"job_id": "j", "status": "completed", "imported": false}),
         Verb::PauseQueue | Verb::ResumeQueue => json!({"content_type": "audio", "paused": true}),
@@ -124,6 +129,12 @@ async fn the_ingestion_sides_calls_have_their_routes() {
     assert_eq!(last(&server), (Verb::Delete, "j/1".into(), false));
     client.statistics().await.unwrap();
     assert_eq!(last(&server).0, Verb::Statistics);
+    let request = api::workers::ListWorkersRequest { content_type: "x-a".parse().ok() };
+    assert!(client.list_workers(&request).await.unwrap().workers[0].live);
+    assert_eq!(
+        (last(&server).0, server.seen().pop().unwrap().query.as_str()),
+        (Verb::ListWorkers, "content_type=x-a")
+    );
     assert_eq!(client.webhook_secret().await.unwrap().secret, "whsec_x");
     assert_eq!(last(&server).0, Verb::WebhookSecret);
 }
@@ -177,6 +188,8 @@ async fn a_workers_calls_have_their_routes_and_prove_the_lease() {
     assert_eq!(last(&server), of_job(Verb::SubmitResult));
     client.release(&lease, &Default::default()).await.unwrap();
     assert_eq!(last(&server), of_job(Verb::Release));
+    assert!(client.leave("gpu/1 %").await.unwrap().left);
+    assert_eq!(last(&server), (Verb::Leave, "gpu/1 %".into(), false));
     let url = client.download_url(&lease).await.unwrap();
     assert_eq!(last(&server), of_job(Verb::Download));
     assert_eq!(url.reveal(), server.url("/bucket/object?signed"));

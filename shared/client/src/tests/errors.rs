@@ -119,8 +119,7 @@ async fn a_server_that_stays_silent_is_timed_out() {
         max_jobs: None,
         lease_seconds: None,
         wait_seconds: Some(20),
-        idle_seconds: None,
-        hints: false,
+        ..api::poll::PollRequest::default()
     };
     let call = tokio::spawn(async move { client.poll(&request).await });
     server.stalled.notified().await;

@@ -225,8 +225,7 @@ async fn poll(
         max_jobs: Some(most),
         lease_seconds: lease.filter(|_| worker.native),
         wait_seconds: None,
-        idle_seconds: None,
-        hints: false,
+        ..PollRequest::default()
     };
     let answer = service.poll(&caller(worker.tenant, worker.key), &request, worker.native).await?;
     Ok(Answered { given: given(answer), ..said("jobs") })

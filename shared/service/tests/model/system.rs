@@ -117,6 +117,7 @@ fn service(store: &Store, clock: &Arc<Clock>, ahead: Millis) -> Service {
         other_run_timeout: RUN,
         longest_wait: Duration::ZERO,
         poll_again: Duration::from_secs(10),
+        seen_every: Duration::from_secs(60),
         source_roots: SourceRoots::default(),
         webhook_networks: WebhookNetworks::default(),
     };
