@@ -162,6 +162,29 @@ async fn statistics_are_tables() {
 }
 
 #[tokio::test]
+async fn workers_are_a_table_and_lines() {
+    let site = Site::start().await;
+    let nobody = run(&site, &["workers"]).await;
+    assert_eq!((nobody.code, nobody.out.as_str()), (0, ""), "{nobody:?}");
+    assert_eq!(nobody.err, "No worker has polled in the last week.\n");
+    let claim = site.claimed_job(&json!({})).await;
+    let poll = json!({"worker_id": "camera 2", "content_types": ["video"], "version": "own/2 (x)"});
+    site.worker.post(&format!("{JOBS}/poll"), &poll).await.ok();
+    let text = run(&site, &["workers"]).await.ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("WORKER ") && lines[0].ends_with("RUNS"), "{text}");
+    assert!(
+        lines[1].starts_with("camera 2") && lines[1].contains("own/2") && lines[1].ends_with('-'),
+        "{text}"
+    );
+    assert!(lines[2].contains("live") && lines[2].ends_with(&claim.job_id), "{text}");
+    let audio = run(&site, &["--json", "workers", "--type", "audio"]).await.documents();
+    assert_eq!((audio.len(), &audio[0]["running_jobs"]), (1, &json!([claim.job_id])));
+    let none = run(&site, &["workers", "--type", "x-mine"]).await;
+    assert_eq!(none.err, "No worker that converts x-mine has polled in the last week.\n");
+}
+
+#[tokio::test]
 async fn filters_mean_what_the_command_is_for() {
     let site = Site::start().await;
     let (failed, completed) = (failed_job(&site).await, completed_job(&site).await);

@@ -48,6 +48,13 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Upload files and create a job for each
     Submit(commands::submit::SubmitArgs),
+    /// Convert files into Markdown: remotely where workers are there, else on this machine
+    ///
+    /// The same command run again goes on where it was interrupted: uploads and jobs are found again, and what was saved
+    /// into --out is not converted again. Ctrl-C ends what is converted on this machine; jobs on the server go on, and
+    /// their results are there when the command is run again. MORAG_CONVERTERS, MORAG_CONVERTER_PYTHON and MORAG_TEMP_DIR
+    /// are for conversions on this machine what they are for a remote converter.
+    Convert(commands::convert::ConvertArgs),
     /// List jobs, the newest first
     List(commands::list::ListArgs),
     /// Show where jobs stand
@@ -73,6 +80,8 @@ pub(crate) enum Command {
     Delete(commands::delete::DeleteArgs),
     /// Show what waits, runs and has ended lately, by type
     Stats,
+    /// Show which workers there are, and what they run
+    Workers(commands::workers::WorkersArgs),
     /// Let no worker claim jobs of these types, until they are resumed
     ///
     /// Jobs that run go on. Jobs that wait stay in their queue, and time out as they would otherwise.
@@ -177,12 +186,19 @@ mod tests {
             ("remote-jobs retry --type audio j", ErrorKind::ArgumentConflict),
             ("remote-jobs delete j --day today", ErrorKind::ArgumentConflict),
             ("remote-jobs delete --task t j", ErrorKind::ArgumentConflict),
+            ("remote-jobs workers --type music", ErrorKind::ValueValidation),
             ("remote-jobs pause", ErrorKind::MissingRequiredArgument),
             ("remote-jobs pause music", ErrorKind::ValueValidation),
             ("remote-jobs events redrive", ErrorKind::MissingRequiredArgument),
             ("remote-jobs events redrive e --all", ErrorKind::ArgumentConflict),
             ("remote-jobs import", ErrorKind::MissingRequiredArgument),
-            ("remote-jobs convert", ErrorKind::InvalidSubcommand),
+            ("remote-jobs convert", ErrorKind::MissingRequiredArgument),
+            ("remote-jobs convert a --remote --local", ErrorKind::ArgumentConflict),
+            ("remote-jobs convert a --auto --local", ErrorKind::ArgumentConflict),
+            ("remote-jobs convert a --local --timeout 5m", ErrorKind::ArgumentConflict),
+            ("remote-jobs convert a --local --no-fallback", ErrorKind::ArgumentConflict),
+            ("remote-jobs convert a --jobs 0", ErrorKind::ValueValidation),
+            ("remote-jobs translate a", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");
         }
@@ -191,6 +207,9 @@ mod tests {
     #[test]
     fn many_jobs_are_named_by_ids_or_selected_by_filters() {
         for line in [
+            "remote-jobs convert a b --type audio --out texts --option a=1 --timeout 5m --no-fallback --force -v",
+            "remote-jobs convert a --local --jobs 4",
+            "remote-jobs convert https://example.com/a --remote --explain",
             "remote-jobs list",
             "remote-jobs list --status failed,timeout --type x-mine --day 2026-02-03 --task t --all",
             "remote-jobs cancel 1 2 --takeover",

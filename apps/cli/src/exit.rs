@@ -5,7 +5,7 @@ use store::EnvironmentError;
 
 /// Everything went as asked.
 pub const OK: u8 = 0;
-/// A job ended as failed, timed out or cancelled; or a job file was not taken.
+/// A job ended as failed, timed out or cancelled; a file could not be converted; or a job file was not taken.
 pub const JOB_NOT_COMPLETED: u8 = 1;
 /// The arguments cannot be used.
 pub const USAGE: u8 = 2;
@@ -27,7 +27,8 @@ pub const INTERRUPTED: u8 = 130;
 /// The codes as `--help` lists them.
 pub const HELP: &str = "Exit codes:
     0  everything went as asked
-    1  a job ended as failed, timed out or cancelled; or import could not take a job file
+    1  a job ended as failed, timed out or cancelled; convert could not convert a file; or import could not take a job
+       file
     2  the arguments cannot be used
     3  the server, or the table, cannot be reached, or what answers there is not this API
     4  the API key is missing, wrong, or lacks the scope; with --table, AWS's credentials are or do

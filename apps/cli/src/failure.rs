@@ -2,6 +2,7 @@ use std::{fmt, io, path::PathBuf};
 
 use api::{Kind, Problem};
 use client::Error;
+use ingestion::detect::DetectError;
 use serde_json::{Value, json};
 use store::EnvironmentError;
 
@@ -28,6 +29,8 @@ pub(crate) enum Failure {
     JobEnded { job_id: String, status: String, reason: Option<String> },
     /// A job file that cannot be imported. A sentence that says what to do.
     NotTaken(String),
+    /// A file that could not be converted: a sentence, and the exit code that it means.
+    NotConverted { message: String, code: u8 },
     /// Checks failed, each of which was told already.
     Checks { failed: usize },
     /// Something failed that was told already.
@@ -50,7 +53,7 @@ impl Failure {
             Self::Output(_) => exit::LOCAL_FILE,
             Self::JobEnded { .. } | Self::NotTaken(_) => exit::JOB_NOT_COMPLETED,
             Self::Checks { .. } => exit::CHECK_FAILED,
-            Self::Told { code } => *code,
+            Self::NotConverted { code, .. } | Self::Told { code } => *code,
             Self::Interrupted { .. } => exit::INTERRUPTED,
         }
     }
@@ -103,7 +106,10 @@ impl fmt::Display for Failure {
             Self::Api(error) => error.fmt(f)?,
             Self::Environment(error) => write!(f, "{}.", sentence(&error.to_string()))?,
             Self::Refused(problem) => f.write_str(&problem.detail)?,
-            Self::Usage(text) | Self::Local(text) | Self::NotTaken(text) => f.write_str(text)?,
+            Self::Usage(text)
+            | Self::Local(text)
+            | Self::NotTaken(text)
+            | Self::NotConverted { message: text, .. } => f.write_str(text)?,
             Self::File { path, source } => write!(f, "Cannot use {}: {source}.", path.display())?,
             Self::Output(error) => write!(f, "Cannot write the output: {error}.")?,
             Self::JobEnded { job_id, status, reason } => {
@@ -156,6 +162,19 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<DetectError> for Failure {
+    fn from(error: DetectError) -> Self {
+        match error {
+            DetectError::File { path, source } => Self::File { path, source },
+            DetectError::Unknown { .. } => Self::Usage(format!(
+                "{error}; say it with --type audio, video, document, image, web or youtube, or with a custom type \
+                 spelled x-…."
+            )),
+            DetectError::NoUrl { .. } => Self::Usage(format!("{error}.")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +218,16 @@ mod tests {
             assert!(!refused(kind).concerns_all());
         }
         assert!(!Failure::NotTaken("Why.".into()).concerns_all());
+    }
+
+    #[test]
+    fn what_cannot_be_told_of_a_file_names_the_option() {
+        let failure = Failure::from(DetectError::Unknown { path: "a.dat".into() });
+        assert!(failure.code() == 2 && failure.to_string().contains("a.dat is; say it with --type audio"));
+        let failure = Failure::from(ingestion::detect::content_type("/missing/file".as_ref()).unwrap_err());
+        assert_eq!(failure.code(), 7);
+        let failure = Failure::from(ingestion::detect::content_type_of_url("http://").unwrap_err());
+        assert_eq!(failure.code(), 2);
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod args;
 mod bars;
 mod commands;
 mod connection;
-mod detect;
 pub mod exit;
 mod failure;
 mod filters;

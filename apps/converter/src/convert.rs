@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     contain::Walls,
     descriptions::{BAD_INPUT, Description, FAR_END, Format, Origin, Places},
+    folders,
     limits::Exceeded,
     process::{self, Ended, Finished, Task, TaskResult},
 };
@@ -107,6 +108,27 @@ pub async fn convert(
     })?;
     succeeded(description, &task, &finished)?;
     read(description, task, finished).await
+}
+
+/// A command that fails does not say whether that is for a full disk, so this finds out: then it is not the source's
+/// fault. `folder` is where the conversion worked.
+///
+/// # Errors
+/// Those of the conversion, with [`ConvertError::Unable`] in place of a failure when nothing can be written any more.
+pub(crate) async fn blaming_the_disk(
+    converted: Result<Converted, ConvertError>,
+    folder: &Path,
+) -> Result<Converted, ConvertError> {
+    let Err(ConvertError::Failed { message, retryable: true }) = converted else { return converted };
+    let folder = folder.to_owned();
+    let tried = tokio::task::spawn_blocking(move || folders::try_writing(&folder)).await;
+    match tried.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(()) => Err(ConvertError::passing(message)),
+        Err(error) => {
+            tracing::warn!(reason = message, "failed, and the disk may be why");
+            Err(ConvertError::Unable(format!("Nothing can be written here any more: {error}.")))
+        }
+    }
 }
 
 async fn task(description: &Description, source: Source<'_>) -> io::Result<Task> {

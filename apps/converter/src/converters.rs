@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -49,6 +50,11 @@ impl NoConverter {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.may_pass
+    }
+
+    /// Which converters were tried, what they lack and how to install it: sentences, each with a space before it.
+    pub(crate) fn tried(&self) -> &str {
+        &self.tried
     }
 }
 
@@ -143,8 +149,11 @@ pub async fn examine(
     folders: &Folders,
     walls: &Walls,
 ) -> Vec<Finding> {
-    let tries = descriptions.into_iter().enumerate().map(|(index, description)| {
-        let work = folders.work(&format!("check-{index}"));
+    /// Several types may be looked into at the same time.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    let tries = descriptions.into_iter().map(|description| {
+        let work = folders.work(&format!("check-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let (python, walls) = (python.to_owned(), walls.clone());
         tokio::spawn(async move {
             let outcome = match work {

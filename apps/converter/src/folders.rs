@@ -21,7 +21,19 @@ const PROBE: usize = 1 << 20;
 /// A file that stays locked as long as the value lives. Closing it would not do: a command that starts at that moment
 /// has it open too until it is another program.
 #[derive(Debug)]
-struct Lock(File);
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Locks this file, creating it if need be, and waits for whoever has it locked.
+    ///
+    /// # Errors
+    /// When it cannot be created or locked.
+    pub(crate) fn wait(path: &Path) -> io::Result<Self> {
+        let file = File::create(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Self(file))
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -61,15 +73,11 @@ impl Folders {
     /// # Errors
     /// [`FoldersError`] when it is somebody else's, in use by another converter, or cannot be written.
     pub fn open(root: &Path) -> Result<Self, FoldersError> {
-        let problem = |may_pass, problem: String| FoldersError { path: root.to_owned(), problem, may_pass };
-        let unusable = |error: io::Error| problem(true, format!("cannot be used: {error}"));
-        create(root).map_err(unusable)?;
-        let (folder, link) = (fs::metadata(root), fs::symlink_metadata(root));
-        check_owner(&folder.map_err(unusable)?, &link.map_err(unusable)?)
-            .map_err(|text| problem(false, text))?;
-        let in_use = |_| {
-            problem(true, "another remote-converter is using; give each one a folder of its own".to_owned())
-        };
+        take(root)?;
+        let problem = |problem: String| FoldersError { path: root.to_owned(), problem, may_pass: true };
+        let unusable = |error: io::Error| problem(format!("cannot be used: {error}"));
+        let in_use =
+            |_| problem("another remote-converter is using; give each one a folder of its own".to_owned());
         let lock = File::create(root.join("lock")).map_err(unusable)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(in_use)?;
         // Those who clean /tmp by age leave a folder alone that is locked itself.
@@ -151,6 +159,18 @@ impl Folders {
     }
 }
 
+/// Creates the folder if need be, and makes sure that nobody else may read or change what is put there.
+///
+/// # Errors
+/// [`FoldersError`] when it is somebody else's or cannot be created.
+pub(crate) fn take(root: &Path) -> Result<(), FoldersError> {
+    let problem = |may_pass, problem: String| FoldersError { path: root.to_owned(), problem, may_pass };
+    let unusable = |error: io::Error| problem(true, format!("cannot be used: {error}"));
+    create(root).map_err(unusable)?;
+    let (folder, link) = (fs::metadata(root), fs::symlink_metadata(root));
+    check_owner(&folder.map_err(unusable)?, &link.map_err(unusable)?).map_err(|text| problem(false, text))
+}
+
 /// Writes a little into a folder and removes it again, to find out whether its disk takes anything.
 ///
 /// # Errors
@@ -175,6 +195,11 @@ impl WorkFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Removes it away from the threads that keep other things going: one of many or large files takes its time to go.
+    pub(crate) async fn remove(self) {
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }
 
@@ -201,7 +226,7 @@ fn remove_leftovers(work: &Path) -> io::Result<()> {
 }
 
 /// Removes a folder and all below it, also what a command took its own permissions away from.
-fn remove_all(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_all(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(folder)?;

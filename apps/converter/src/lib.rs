@@ -23,6 +23,7 @@ pub mod heartbeat;
 mod hints;
 pub mod jobs;
 pub mod limits;
+pub mod local;
 mod log_file;
 mod log_tail;
 mod logging;
@@ -42,4 +43,5 @@ pub mod submit;
 pub mod suspend;
 pub mod work;
 
+pub use shutdown::ignores_hang_ups;
 pub use start::main;

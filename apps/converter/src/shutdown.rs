@@ -69,7 +69,8 @@ impl Signals {
 }
 
 /// Whether this process was started deaf to SIGHUP, which is the lowest bit of what the kernel says is ignored.
-fn ignores_hang_ups() -> bool {
+#[must_use]
+pub fn ignores_hang_ups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)

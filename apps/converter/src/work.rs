@@ -26,7 +26,7 @@ use crate::{
     converters::Converters,
     descriptions::Description,
     failing::{Conversion, Ended, Failing},
-    folders::{self, Folders, WorkFolder},
+    folders::{Folders, WorkFolder},
     heartbeat::Heartbeat,
     run::{Progress, Run},
     space::TooFull,
@@ -191,10 +191,10 @@ impl Attempt<'_> {
         let folder = folder.map_err(|error| no_folder(&error))?;
         let source = folder.path().join("source").join(name.as_str());
         let converted = match self.download(&source).await {
-            Ok(()) => blaming_the_disk(self.convert(converter, &folder, &source).await, &folder).await,
+            Ok(()) => self.convert(converter, &folder, &source).await,
             Err(stop) => Err(stop),
         };
-        remove(folder).await;
+        folder.remove().await;
         converted
     }
 
@@ -281,7 +281,8 @@ impl Attempt<'_> {
             walls: &self.worker.converters.walls,
         };
         let mut on_line = |line: &str| self.run.line(line);
-        convert::convert(converter, source, &self.stop, &mut on_line).await.map_err(|error| match error {
+        let converted = convert::convert(converter, source, &self.stop, &mut on_line).await;
+        convert::blaming_the_disk(converted, folder.path()).await.map_err(|error| match error {
             ConvertError::Stopped => self.stopped(),
             ConvertError::Unable(reason) => Stop::Unable(reason),
             ConvertError::Elsewhere(message) => Stop::Elsewhere(message),
@@ -291,28 +292,6 @@ impl Attempt<'_> {
 
     fn stopped(&self) -> Stop {
         if self.heartbeat.lost().is_some() { Stop::Lost } else { Stop::Killed }
-    }
-}
-
-/// A folder of many or large files takes its time to go.
-async fn remove(folder: WorkFolder) {
-    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
-}
-
-/// A command that fails does not say whether that is for a full disk, so this finds out: then no retry is spent.
-async fn blaming_the_disk(
-    converted: Result<Converted, Stop>,
-    folder: &WorkFolder,
-) -> Result<Converted, Stop> {
-    let Err(Stop::Failed { message, retryable: true }) = converted else { return converted };
-    let path = folder.path().to_owned();
-    let tried = tokio::task::spawn_blocking(move || folders::try_writing(&path)).await;
-    match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-        Ok(()) => Err(passing(message)),
-        Err(error) => {
-            tracing::warn!(reason = message, "failed, and the disk may be why");
-            Err(Stop::Unable(format!("Nothing can be written here any more: {error}.")))
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod events;
@@ -19,6 +20,7 @@ pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod watch;
 pub(crate) mod webhook_secret;
+pub(crate) mod workers;
 
 use std::{
     cell::Cell,
@@ -81,6 +83,7 @@ impl<'a> Session<'a> {
 pub(crate) async fn run(session: &Session<'_>, command: Command) -> Result<(), Failure> {
     match command {
         Command::Submit(args) => Box::pin(submit::run(session, &args)).await,
+        Command::Convert(args) => Box::pin(convert::run(session, &args)).await,
         Command::List(args) => Box::pin(list::run(session, &args)).await,
         Command::Status(args) => Box::pin(status::run(session, &args)).await,
         Command::Watch(args) => Box::pin(watch::run(session, &args)).await,
@@ -89,6 +92,7 @@ pub(crate) async fn run(session: &Session<'_>, command: Command) -> Result<(), F
         Command::Retry(args) => Box::pin(retry::run(session, &args)).await,
         Command::Delete(args) => Box::pin(delete::run(session, &args)).await,
         Command::Stats => Box::pin(stats::run(session)).await,
+        Command::Workers(args) => Box::pin(workers::run(session, &args)).await,
         Command::Pause(args) => Box::pin(queues::run(session, &args, true)).await,
         Command::Resume(args) => Box::pin(queues::run(session, &args, false)).await,
         Command::Events(command) => Box::pin(events::run(session, &command)).await,

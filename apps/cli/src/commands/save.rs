@@ -59,7 +59,7 @@ impl Folder {
 }
 
 fn stem(source: &str) -> String {
-    if crate::detect::is_url(source) {
+    if ingestion::detect::is_url(source) {
         let plain = source.split(['?', '#']).next().unwrap_or_default();
         let last = plain.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         return domain::FileName::from_client(last).to_string();

@@ -9,13 +9,13 @@ use clap::{Args, ValueEnum};
 use client::{Client, retrying};
 use domain::{ContentType, WebhookUrl};
 use futures::{StreamExt, stream::FuturesOrdered};
+use ingestion::detect;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Each, Session, TRIES, save};
 use crate::{
     bars::{Bar, Bars},
-    detect,
     failure::Failure,
     filters::content_type,
     follow::{self, Pace},
@@ -91,7 +91,7 @@ fn webhook_url(text: &str) -> Result<WebhookUrl, String> {
     text.parse().map_err(|error: domain::InvalidValue| error.to_string())
 }
 
-fn option(text: &str) -> Result<(String, Value), String> {
+pub(crate) fn option(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => {
             Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
@@ -143,7 +143,8 @@ impl SubmitArgs {
             }
             Some(_) | None => {}
         }
-        self.content_type.clone().map_or_else(|| detect::content_type(Path::new(source)), Ok)
+        let told = || Ok(detect::content_type(Path::new(source))?);
+        self.content_type.clone().map_or_else(told, Ok)
     }
 
     fn request(&self, source_file_path: String, content_type: ContentType, key: &str) -> CreateJobRequest {

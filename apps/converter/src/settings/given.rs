@@ -17,16 +17,26 @@ use ipnet::IpNet;
 use reqwest::Url;
 
 use super::{
-    Settings, SettingsError, SpotNotice,
+    DEFAULT_FILE, DOTENV_FILE, Settings, SettingsError, SpotNotice,
     environment::Environment,
     file::{File, List},
     names::{self, Name},
 };
-use crate::args::Flags;
+use crate::{args::Flags, local::LocalSettings};
 
 /// Whom `hosts: youtube` may ask when nothing else is said.
 const YOUTUBE_HOSTS: [&str; 5] =
     ["youtube.com", "youtu.be", "youtube-nocookie.com", "googlevideo.com", "ytimg.com"];
+
+/// What a program may set that converts outside of any job.
+const LOCAL: [&Name; 6] = [
+    &names::LOCAL_CONTENT_TYPES,
+    &names::CONVERTERS,
+    &names::PYTHON,
+    &names::TEMP_DIR,
+    &names::NETWORKS,
+    &names::YOUTUBE_HOSTS,
+];
 
 /// The value of each setting that was given, and where it comes from.
 #[derive(Default)]
@@ -55,6 +65,14 @@ impl Given {
             if let Some((origin, value)) = environment.get(name.variable) {
                 self.put(name, origin, Some(List::one(value)));
             }
+        }
+    }
+
+    /// Reads what a program may set that converts outside of any job.
+    pub(super) fn read_local(&mut self, get: impl Fn(&str) -> Option<String>) {
+        for name in LOCAL {
+            let origin = format!("The environment variable `{}`", name.variable);
+            self.put(name, origin, get(name.variable).map(List::one));
         }
     }
 
@@ -114,10 +132,7 @@ impl Given {
             log_file: self.optional_path(&names::LOG_FILE)?,
             temp_dir: self
                 .path(&names::TEMP_DIR, self.text(&names::TEMP_DIR).unwrap_or("/tmp/morag_remote"))?,
-            converters: self
-                .items(&names::CONVERTERS)
-                .map(|item| self.path(&names::CONVERTERS, item))
-                .collect::<Result<_, _>>()?,
+            converters: self.paths(&names::CONVERTERS)?,
             python: self.python()?,
             networks: self.networks()?,
             youtube_hosts: self.youtube_hosts()?,
@@ -127,6 +142,21 @@ impl Given {
             spot_notice: self.spot_notice()?,
             files: Vec::new(),
             warnings: self.warnings,
+        })
+    }
+
+    pub(super) fn local_settings(self) -> Result<LocalSettings, SettingsError> {
+        let default_folder = format!("/tmp/morag_local_{}", rustix::process::geteuid().as_raw());
+        let temp_dir = self.text(&names::TEMP_DIR).unwrap_or(&default_folder);
+        let settings_files = [DEFAULT_FILE, DOTENV_FILE].map(Path::new);
+        Ok(LocalSettings {
+            content_types: self.types(&names::LOCAL_CONTENT_TYPES)?,
+            converters: self.paths(&names::CONVERTERS)?,
+            python: self.python()?,
+            temp_dir: self.path(&names::TEMP_DIR, temp_dir)?,
+            networks: self.networks()?,
+            youtube_hosts: self.youtube_hosts()?,
+            closed: settings_files.iter().filter_map(|path| std::path::absolute(path).ok()).collect(),
         })
     }
 
@@ -186,15 +216,16 @@ impl Given {
     }
 
     fn content_types(&self) -> Result<Vec<ContentType>, SettingsError> {
+        let types = self.types(&names::CONTENT_TYPES)?;
+        Ok(if types.is_empty() { vec![ContentType::Audio, ContentType::Video] } else { types })
+    }
+
+    /// The content types that a list names, each once.
+    fn types(&self, name: &Name) -> Result<Vec<ContentType>, SettingsError> {
         let mut types = Vec::new();
-        let mut items: Vec<&str> = self.items(&names::CONTENT_TYPES).collect();
-        if items.is_empty() {
-            items = vec!["audio", "video"];
-        }
-        for item in items {
-            let parsed = item.parse().map_err(|error| {
-                self.wrong(&names::CONTENT_TYPES, format!("names {item:?}, which {error}"))
-            })?;
+        for item in self.items(name) {
+            let parsed =
+                item.parse().map_err(|error| self.wrong(name, format!("names {item:?}, which {error}")))?;
             if !types.contains(&parsed) {
                 types.push(parsed);
             }
@@ -251,6 +282,10 @@ impl Given {
 
     fn optional_path(&self, name: &Name) -> Result<Option<PathBuf>, SettingsError> {
         self.text(name).map(|text| self.path(name, text)).transpose()
+    }
+
+    fn paths(&self, name: &Name) -> Result<Vec<PathBuf>, SettingsError> {
+        self.items(name).map(|item| self.path(name, item)).collect()
     }
 
     /// Converters run in folders of their own, so every path is made absolute here.

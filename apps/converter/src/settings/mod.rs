@@ -18,7 +18,7 @@ use client::{ApiKey, BaseUrl};
 use domain::{ContentType, WorkerId};
 use ipnet::IpNet;
 
-use crate::args::Flags;
+use crate::{args::Flags, local::LocalSettings};
 pub use environment::{DOTENV_FILE, Environment};
 use given::Given;
 
@@ -141,6 +141,13 @@ impl Settings {
         settings.files = [file, Path::new(DOTENV_FILE)].map(Path::to_owned).to_vec();
         Ok(settings)
     }
+}
+
+/// Reads what a program may set that converts outside of any job.
+pub(crate) fn local(get: impl Fn(&str) -> Option<String>) -> Result<LocalSettings, SettingsError> {
+    let mut given = Given::default();
+    given.read_local(get);
+    given.local_settings()
 }
 
 impl LogLevel {

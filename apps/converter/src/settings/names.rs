@@ -43,6 +43,9 @@ pub(super) const INSTANT_WAKEUP: Name =
     one("instant_wakeup", "MORAG_WORKER_INSTANT_WAKEUP", "--instant-wakeup");
 pub(super) const SPOT_NOTICE: Name = one("spot_notice", "MORAG_WORKER_SPOT_NOTICE", "--spot-notice");
 
+/// What programs convert that do so outside of any job; no setting of the remote converter.
+pub(super) const LOCAL_CONTENT_TYPES: Name = list("content_types", "MORAG_LOCAL_CONTENT_TYPES", "");
+
 /// Every setting.
 pub const NAMES: [Name; 18] = [
     WORKER_ID,

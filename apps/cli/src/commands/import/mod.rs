@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::storage::{Entries, Stored};
 use super::{Session, TRIES};
-use crate::{bars::Bars, detect, exit, failure::Failure};
+use crate::{bars::Bars, exit, failure::Failure};
 
 /// How many jobs are imported at a time.
 const PARALLEL: usize = 4;
@@ -221,7 +221,7 @@ impl Import<'_> {
 
     /// Uploads the source of a job that is still to be done. A URL needs no upload.
     async fn bring(&self, request: &mut ImportRequest) -> Result<(), Failure> {
-        if detect::is_url(&request.source_file_path) {
+        if ingestion::detect::is_url(&request.source_file_path) {
             return Ok(());
         }
         let source = source::locate(&request.source_file_path, self.args.sources.as_deref());
