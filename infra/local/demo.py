@@ -1,7 +1,8 @@
-"""Runs the gateway and a converter on this machine, as `make demo` and `make serve` do.
+"""Runs the gateway, a converter and the ingestion service on this machine, as `make demo` and `make serve` do.
 
 The demo submits a recording and a document, shows what happens to them, and fails unless what was said and what was
-written are in the results. With --serve the two programs run until Ctrl-C.
+written are in the results. Then it has a few documents and the recording ingested, and fails unless a search by words of
+the recording finds it before the others. With --serve the programs run until Ctrl-C.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import sys
 import time
 import urllib.request
 
+import requests
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "target" / "debug"
 SPEECH = sorted((ROOT / "tests/data/speech").glob("*.wav"))
@@ -26,9 +29,14 @@ SAID = (
     "and mister john dashwood had then leisure to consider how much there might be prudently in his power to do for them "
     "he was not an ill disposed young man"
 )
+DOCUMENTS = sorted((ROOT / "tests/data/documents").iterdir())
 DOCUMENT = ROOT / "tests/data/documents/minutes.md"
+# Words that were said, some of which are in other documents, too.
+SEARCHED = "leisure to consider how much might be prudently in his power"
 LEAST_WORDS_HEARD = 0.6
 CONTENT_TYPES = "audio,video,document"
+# The ingestion service's port less the gateway's: 8080 beside 8000.
+PORTS_APART = 80
 
 
 class Failed(Exception):
@@ -68,27 +76,29 @@ def running(name, command, log, **environment):
             print(f"{name} had to be killed; its log is {log}", file=sys.stderr)
 
 
-def wait_until_up(url, process, log):
+def wait_until_up(name, url, process, log):
     for _ in range(300):
         if process.poll() is not None:
-            raise Failed(f"the gateway stopped:\n{log.read_text()}")
+            raise Failed(f"{name} stopped:\n{log.read_text()}")
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):
                 return
         except OSError:
             time.sleep(0.1)
-    raise Failed(f"{url} did not answer within 30 s; the gateway's log is {log}")
+    raise Failed(f"{url} did not answer within 30 s; {name}'s log is {log}")
 
 
 class System:
-    """A gateway and a converter that run in one folder."""
+    """A gateway, a converter and an ingestion service that run in one folder."""
 
     def __init__(self, folder, port):
         self.url = f"http://127.0.0.1:{port}"
+        self.ingest_url = f"http://127.0.0.1:{port + PORTS_APART}"
         self.folder = folder
         self.admin_key_file = folder / "data" / "admin-key"
         self.gateway_log = folder / "gateway.log"
         self.converter_log = folder / "converter.log"
+        self.ingest_log = folder / "ingest.log"
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -98,32 +108,50 @@ class System:
                     "the gateway",
                     [PROGRAMS / "gateway", "--listen", self.url.removeprefix("http://"), "--data-dir", self.folder / "data"],
                     self.gateway_log,
+                    # The ingestion service, which it tells of ended jobs, is on this machine.
+                    MORAG_WEBHOOK_NETWORKS="127.0.0.0/8",
                 )
             )
-            wait_until_up(self.url, gateway, self.gateway_log)
+            wait_until_up("the gateway", self.url, gateway, self.gateway_log)
             converter = stack.enter_context(
                 running(
                     "the converter",
                     [PROGRAMS / "remote-converter", "--worker-id", "demo-worker", "--content-types", CONTENT_TYPES],
                     self.converter_log,
                     MORAG_API_BASE_URL=self.url,
-                    MORAG_API_KEY=self.worker_key(),
+                    MORAG_API_KEY=self.key("worker"),
                     MORAG_TEMP_DIR=str(self.folder / "converter"),
                     MORAG_CONVERTER_PYTHON=sys.executable,
                 )
             )
-            self.processes = {"gateway": gateway, "converter": converter}
+            ingest = stack.enter_context(
+                running(
+                    "the ingestion service",
+                    [
+                        *(PROGRAMS / "ingest", "--listen", self.ingest_url.removeprefix("http://")),
+                        *("--data-dir", self.folder / "ingest"),
+                    ],
+                    self.ingest_log,
+                    MORAG_API_BASE_URL=self.url,
+                    MORAG_API_KEY=self.key("ingest"),
+                    MORAG_REMOTE_CONVERSION_ENABLED="true",
+                    MORAG_INGEST_WEBHOOK_URL=f"{self.ingest_url}/api/v1/webhooks/remote-jobs",
+                    MORAG_CONVERTER_PYTHON=sys.executable,
+                )
+            )
+            wait_until_up("the ingestion service", self.ingest_url, ingest, self.ingest_log)
+            self.processes = {"gateway": gateway, "converter": converter, "ingestion service": ingest}
             self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *error):
         self.stack.close()
 
-    def worker_key(self):
-        """The converter's own key, which may take jobs and nothing else."""
-        file = self.folder / "worker-key"
+    def key(self, scope):
+        """A program's own key, which may do what its scope says and nothing else."""
+        file = self.folder / f"{scope}-key"
         if not file.exists():
-            made = json.loads(self.command("--json", "keys", "create", "demo converter", "--scope", "worker"))
+            made = json.loads(self.command("--json", "keys", "create", f"demo {scope}", "--scope", scope))
             file.touch(0o600)
             file.write_text(made["api_key"] + "\n")
         return file.read_text().strip()
@@ -156,8 +184,49 @@ def share_of_words_heard(transcript):
     return sum(block.size for block in blocks) / len(said)
 
 
+def asked(answer):
+    """What the ingestion service answered, as JSON."""
+    if not answer.ok:
+        raise Failed(f"{answer.request.method} {answer.url} was answered {answer.status_code}: {answer.text}")
+    return answer.json()
+
+
+def ingested(system, file):
+    """Has a file ingested as a Python service would, and shows how it went."""
+    with file.open("rb") as content:
+        form = {"remote": True, "document_id": file.name}
+        accepted = asked(requests.post(f"{system.ingest_url}/api/v1/ingest/file", files={"file": content}, data=form))
+    for _ in range(1200):
+        task = asked(requests.get(f"{system.ingest_url}/api/v1/tasks/{accepted['task_id']}"))
+        if task["status"] in ("SUCCESS", "FAILURE"):
+            break
+        time.sleep(0.1)
+    if task["status"] != "SUCCESS":
+        raise Failed(f"{file.name} was not ingested: {json.dumps(task, indent=2)}")
+    result = task["result"]
+    print(f"{file.name}: {result['chunks_stored']} chunk(s), converted {result['processing_method']}ly")
+    print("  " + task["decision"]["explanation"])
+
+
+def ingest_and_search(system, recording):
+    step("Ingesting documents and the recording, remote where that is set up and a worker is there")
+    for file in (*DOCUMENTS, recording):
+        ingested(system, file)
+    step(f'Searching for "{SEARCHED}"')
+    hits = asked(requests.get(f"{system.ingest_url}/api/v1/search", params={"q": SEARCHED}))["results"]
+    for hit in hits:
+        print(f"{hit['score']:6.2f}  {hit['document_id']:<20}  {' '.join(hit['content'].split())[:80]}")
+    if not hits or hits[0]["document_id"] != recording.name:
+        raise Failed(f"the recording is not what was found first; found were {[hit['document_id'] for hit in hits]}")
+
+
 def demo(system):
     recording = mp3_of(SPEECH, system.folder)
+    convert(system, recording)
+    ingest_and_search(system, recording)
+
+
+def convert(system, recording):
     results = system.folder / "results"
     results.mkdir()
     files = (recording, DOCUMENT)
@@ -188,12 +257,14 @@ def demo(system):
 def serve(system):
     print(f"""
 The gateway listens on {system.url} (try {system.url}/docs), and a converter takes {CONTENT_TYPES} jobs.
-In another terminal:
+The ingestion service listens on {system.ingest_url}. In another terminal:
 
   export MORAG_API_BASE_URL={system.url} MORAG_API_KEY=$(cat {system.admin_key_file.relative_to(ROOT)})
   target/debug/remote-jobs submit --wait tests/data/documents/minutes.md
+  curl -F file=@tests/data/documents/minutes.md {system.ingest_url}/api/v1/ingest/file
+  curl '{system.ingest_url}/api/v1/search?q=mooring+fees'
 
-Logs: {system.gateway_log.relative_to(ROOT)} and {system.converter_log.relative_to(ROOT)}. Stop with Ctrl-C.""", flush=True)
+Logs: {system.folder.relative_to(ROOT)}/*.log. Stop with Ctrl-C.""", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         while all(process.poll() is None for process in system.processes.values()):
             time.sleep(0.5)
@@ -214,7 +285,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     try:
         check_port(arguments.port)
-        step(f"Starting the gateway and a converter on 127.0.0.1:{arguments.port}")
+        check_port(arguments.port + PORTS_APART)
+        step(f"Starting the gateway, a converter and the ingestion service on 127.0.0.1:{arguments.port} and the port {PORTS_APART} above")
         with System(folder, arguments.port) as system:
             (serve if arguments.serve else demo)(system)
             step("Stopping what was started")
