@@ -26,10 +26,10 @@ build: prerequisites ## Build the programs
 	@test -d target/debug || echo "The first build takes a few minutes; cargo shows what it is at."
 	cargo build --workspace --bins
 
-demo: tools build ## Convert a recording and a document on this machine, end to end
+demo: tools build ## Convert a recording and documents on this machine, end to end, and search them
 	@$(PYTHON) infra/local/demo.py --port $(PORT)
 
-serve: tools build ## Run the gateway and a converter on this machine until Ctrl-C
+serve: tools build ## Run the gateway, a converter and the ingestion service on this machine until Ctrl-C
 	@$(PYTHON) infra/local/demo.py --port $(PORT) --serve
 
 test: tools build ## Run every test

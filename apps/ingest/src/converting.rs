@@ -7,8 +7,8 @@ use api::{Kind, manage::CancelRequest};
 use async_trait::async_trait;
 use domain::WebhookUrl;
 use ingestion::{
-    ConversionError, ConversionTask, Converted, Event, Ingestion, LocalConversion, Method, Outcome, Source,
-    Takeover,
+    ConversionError, ConversionTask, Converted, Event, FallbackReason, Ingestion, LocalConversion, Method,
+    Source, Takeover,
 };
 use remote_converter::local::{Input, LocalConverter, LocalSource};
 use serde_json::{Value, json};
@@ -81,15 +81,22 @@ impl Conversion for Converting {
     async fn convert(&self, work: Work) -> Result<Made, Unmade> {
         let task = self.task(&work);
         let notes = work.notes;
-        let events = |event: Event<'_>| hear(&notes, event);
+        let falls_back = task.fallback_to_local;
+        let events = |event: Event<'_>| match event {
+            Event::FallingBack { reason } => hear_failure(&notes, reason, falls_back),
+            event => hear(&notes, event),
+        };
         let outcome = match self.ingestion.convert(&task, &self.here, &events).await {
             Ok(outcome) => outcome,
-            Err(error) => return Err(unmade(&notes, error)),
+            Err(error) => return Err(unmade(&error)),
         };
         if let Some(takeover) = outcome.takeover {
             note_takeover(&notes, takeover);
         }
-        let left = left(&outcome);
+        let left = match outcome.method {
+            Method::Remote => Left::Nothing,
+            Method::Local => left(outcome.takeover, outcome.remote_job_id.as_deref()),
+        };
         let Converted { content, metadata, processing_time } = outcome.converted;
         let content = Content { text: content, metadata, processing_time };
         Ok(Made { content, method: outcome.method.as_str(), left })
@@ -131,32 +138,18 @@ impl Converting {
     }
 }
 
-/// What a document leaves behind at the control plane.
-fn left(outcome: &Outcome) -> Left {
-    match (outcome.method, outcome.takeover) {
-        (Method::Remote, _)
-        | (Method::Local, Some(Takeover::NoJob | Takeover::Confirmed | Takeover::CompletedUnusable)) => {
-            Left::Nothing
-        }
-        // By rules that were others when a job was created, there may be one too.
-        (Method::Local, Some(Takeover::Unconfirmed) | None) => Left::Job(outcome.remote_job_id.clone()),
-    }
+/// What is left of a conversion that came to nothing.
+fn unmade(error: &ConversionError) -> Unmade {
+    let left = left(error.takeover(), error.remote_job_id());
+    Unmade { message: error.to_string(), left }
 }
 
-/// What is left of a conversion that came to nothing. A job that had ended is cancelled once more, which changes nothing.
-fn unmade(notes: &Notes, error: ConversionError) -> Unmade {
-    let message = error.to_string();
-    let job_id = match error {
-        ConversionError::File { .. } | ConversionError::Empty { .. } | ConversionError::Invalid(_) => None,
-        ConversionError::Remote { job_id, .. } | ConversionError::Local { job_id, .. } => job_id,
-        ConversionError::Cancelled { job_id } => {
-            // Of a cancelled task nothing is written any more but the job that it may have left behind.
-            let found = Note::of("remote_job_created", "A remote job was found while the task was cancelled.");
-            notes.note(Note { remote_job_id: job_id.clone(), ..found });
-            job_id
-        }
-    };
-    Unmade { message, left: Left::Job(job_id) }
+fn left(takeover: Option<Takeover>, job_id: Option<&str>) -> Left {
+    match takeover {
+        Some(Takeover::NoJob | Takeover::Confirmed | Takeover::CompletedUnusable) => Left::Nothing,
+        // Where nobody was asked, an earlier run may have asked under other settings.
+        Some(Takeover::Unconfirmed) | None => Left::Job(job_id.map(str::to_owned)),
+    }
 }
 
 fn note_takeover(notes: &Notes, takeover: Takeover) {
@@ -169,6 +162,16 @@ fn note_takeover(notes: &Notes, takeover: Takeover) {
         }
     };
     notes.note(Note::of("taken_over", what).with(json!({"takeover": takeover})));
+}
+
+/// Tells why there is no remote result, and what follows if anything does.
+fn hear_failure(notes: &Notes, reason: &FallbackReason, falls_back: bool) {
+    let shown = serde_json::to_value(reason).unwrap_or_default();
+    notes.note(Note::of("remote_failed", reason.to_string()).with(shown));
+    if falls_back {
+        let what = "The document is converted here instead.";
+        notes.note(Note::of("falling_back", what).at(Stage::LocalProcessing));
+    }
 }
 
 /// Tells what happens as it is shown and remembered.
@@ -189,15 +192,14 @@ fn hear(notes: &Notes, event: Event<'_>) {
             let note = note.at(Stage::WaitingForRemoteCompletion);
             notes.note(Note { remote_job_id: Some(job_id.to_owned()), ..note });
         }
+        Event::Found { job_id } => {
+            let note =
+                Note::of("remote_job_found", format!("The remote job {job_id} is there, and is cancelled."));
+            notes.note(Note { remote_job_id: Some(job_id.to_owned()), ..note });
+        }
         Event::Remote { status, percentage, message } => {
             let message = message.map_or_else(|| status.to_owned(), |message| format!("{status}: {message}"));
             notes.say(Heard::Remote { percentage, message });
-        }
-        Event::FallingBack { reason } => {
-            let shown = serde_json::to_value(reason).unwrap_or_default();
-            notes.note(Note::of("remote_failed", reason.to_string()).with(shown));
-            let what = "The document is converted here instead.";
-            notes.note(Note::of("falling_back", what).at(Stage::LocalProcessing));
         }
         Event::RemoteAfterAll { job_id } => {
             let what =
@@ -209,5 +211,28 @@ fn hear(notes: &Notes, event: Event<'_>) {
         }
         // What a later version of the client tells besides.
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_job_that_is_known_to_be_over_is_let_be() {
+        for over in [Takeover::NoJob, Takeover::Confirmed, Takeover::CompletedUnusable] {
+            assert_eq!(left(Some(over), Some("j")), Left::Nothing);
+        }
+        assert_eq!(left(Some(Takeover::Unconfirmed), Some("j")), Left::Job(Some("j".to_owned())));
+        let error = ConversionError::Invalid("No.".to_owned());
+        assert_eq!(unmade(&error).left, Left::Job(None));
+    }
+
+    #[test]
+    fn the_history_does_not_claim_what_is_not_known() {
+        let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        note_takeover(&Notes(sender), Takeover::Unconfirmed);
+        let Ok(Heard::Note(note)) = heard.try_recv() else { panic!("nothing is said") };
+        assert!(note.message.starts_with("It is not known"), "{}", note.message);
     }
 }

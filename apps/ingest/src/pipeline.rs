@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,7 +39,8 @@ use crate::{
 /// How many tasks are run at once and how long they stay.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many tasks are run at once; those that wait for a remote job count too.
+    /// How many tasks are run at once. Those that wait for a remote job count too, so it is to be large; what is done here
+    /// is bounded by itself.
     pub concurrent_tasks: usize,
     /// How long tasks are kept after their end.
     pub retention: Duration,
@@ -66,7 +70,7 @@ pub struct Parts {
 
 /// How far a running task is between what is written down.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Headway {
     /// How much is done as a whole, from 0 to 1, while it is converted here.
     pub progress: Option<f64>,
     /// How far the remote job is, 0 to 100.
@@ -80,11 +84,11 @@ pub struct Seen {
 struct Running {
     cancel: CancellationToken,
     wake: Arc<Notify>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Headway>>,
 }
 
 impl Running {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Headway> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,7 +104,12 @@ pub struct Pipeline {
     owed: Arc<Notify>,
     /// Told when a task may have left a remote job behind.
     left: Arc<Notify>,
+    /// Held while a document is cut and stored.
+    shelving: Arc<Semaphore>,
 }
+
+/// How many documents are cut and stored at once, however many tasks run.
+const SHELVING: usize = 4;
 
 /// Those who work at the tasks. They stop with it.
 pub struct Workers {
@@ -151,6 +160,7 @@ impl Pipeline {
             ready: Arc::default(),
             owed: Arc::default(),
             left: Arc::default(),
+            shelving: Arc::new(Semaphore::new(SHELVING)),
         };
         let stop = CancellationToken::new();
         let tasks = vec![
@@ -249,7 +259,7 @@ impl Pipeline {
 
     /// How far a running task is.
     #[must_use]
-    pub fn seen(&self, id: Uuid) -> Option<Seen> {
+    pub fn seen(&self, id: Uuid) -> Option<Headway> {
         self.running(id).map(|running| running.seen().clone())
     }
 

@@ -180,3 +180,18 @@ pub trait Courier: Send + Sync {
     /// Tries once.
     async fn carry(&self, message: &Message) -> Tried;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_taken_is_waited_for_and_a_wrong_request_is_not() {
+        let refused = |status| {
+            let error = retrieval::Error::Refused { url: "http://h/".into(), status, reason: "no".into() };
+            ShelfError::from(error).retryable
+        };
+        assert!([401, 403, 429, 503].into_iter().all(refused));
+        assert!(![400, 404, 422].into_iter().any(refused));
+    }
+}

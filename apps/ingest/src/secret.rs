@@ -4,37 +4,37 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::InvalidValue;
-use hmac::{Hmac, Mac};
+use ingestion::webhook::Secret;
 use rand::Rng;
-use sha2::Sha256;
 
 const PREFIX: &str = "whsec_";
+/// The longest secret that Standard Webhooks allows: 64 bytes, in characters of base64 without what fills it up.
+const LONGEST: usize = 86;
 
 /// A secret of 24 to 64 bytes, spelled `whsec_` and base64. It is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningSecret(Vec<u8>);
+#[derive(Clone)]
+pub struct SigningSecret {
+    text: String,
+    secret: Secret,
+}
 
 impl SigningSecret {
-    /// A new one.
+    /// How a new one is spelled.
     #[must_use]
-    pub fn random() -> Self {
-        Self(rand::rng().random::<[u8; 32]>().to_vec())
+    pub fn random() -> String {
+        format!("{PREFIX}{}", STANDARD.encode(rand::rng().random::<[u8; 32]>()))
     }
 
-    /// How it is spelled, for the file that only its owner may read.
+    /// How it is spelled.
     #[must_use]
-    pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}", STANDARD.encode(&self.0))
+    pub fn reveal(&self) -> &str {
+        &self.text
     }
 
     /// The value of `webhook-signature`. `timestamp` is in Unix seconds.
     #[must_use]
     pub fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
-        mac.update(format!("{id}.{timestamp}.").as_bytes());
-        mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        self.secret.sign(id, timestamp, body)
     }
 }
 
@@ -42,11 +42,13 @@ impl FromStr for SigningSecret {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        text.trim()
-            .strip_prefix(PREFIX)
-            .and_then(|text| STANDARD.decode(text).ok())
-            .filter(|bytes| (24..=64).contains(&bytes.len()))
-            .map(Self)
+        let text = text.trim();
+        let spelled =
+            text.strip_prefix(PREFIX).is_some_and(|base64| base64.trim_end_matches('=').len() <= LONGEST);
+        text.parse()
+            .ok()
+            .filter(|_| spelled)
+            .map(|secret| Self { text: text.to_owned(), secret })
             .ok_or_else(|| InvalidValue("is not whsec_ and the base64 of 24 to 64 bytes".to_owned()))
     }
 }
@@ -63,12 +65,13 @@ mod tests {
 
     #[test]
     fn a_secret_is_spelled_as_it_is_read_and_never_shown() {
-        let secret = SigningSecret::random();
-        assert_eq!(secret.reveal().parse(), Ok(secret.clone()));
+        let text = SigningSecret::random();
+        let secret: SigningSecret = text.parse().unwrap();
+        assert_eq!(secret.reveal(), text);
         assert_eq!(format!("{secret:?}"), "SigningSecret(…)");
-        assert_ne!(secret, SigningSecret::random());
-        for wrong in ["", "whsec_", "whsec_c2hvcnQ=", "whsec_???", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
-            assert!(wrong.parse::<SigningSecret>().is_err(), "{wrong}");
-        }
+        assert_ne!(text, SigningSecret::random());
+        let long = format!("whsec_{}", STANDARD.encode([7; 65]));
+        let wrong = ["", "whsec_", "whsec_c2hvcnQ=", "whsec_???", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &long];
+        assert!(wrong.iter().all(|text| text.parse::<SigningSecret>().is_err()));
     }
 }

@@ -170,7 +170,7 @@ impl Ingest {
 }
 
 fn kept_secret(folder: &Folder) -> Result<SigningSecret, StartError> {
-    let text = folder.secret(SECRET_FILE, || SigningSecret::random().reveal())?;
+    let text = folder.secret(SECRET_FILE, SigningSecret::random)?;
     text.parse().map_err(|_| StartError::Secret(SECRET_FILE))
 }
 

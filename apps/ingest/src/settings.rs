@@ -32,11 +32,12 @@ pub enum EnvVar {
     /// What this service signs its own webhooks with, `whsec_…`. Without it one is made and kept in the data folder.
     SigningSecret,
     /// Networks whose webhooks are told besides those at globally routable addresses, also over `http://`. Default
-    /// loopback while the service listens on loopback, else none.
+    /// loopback while the service listens on loopback without a key of its own, else none: a key is for callers who are
+    /// not on this machine, and who must not reach it through webhooks.
     WebhookNetworks,
     /// The largest file that is taken, in bytes. Default 2 GiB.
     MaxUploadBytes,
-    /// How many tasks are run at once, waiting for remote jobs among them. Default 16.
+    /// How many tasks are run at once, waiting for remote jobs among them. Default 256, because waiting costs little.
     MaxConcurrentTasks,
     /// How many documents are converted here at once. Default 2.
     MaxLocalConversions,
@@ -194,11 +195,11 @@ impl Settings {
             api_key: given.text(EnvVar::ApiKey).map(ApiKey::from),
             hook_url: given.hook_url()?,
             hook_secrets: given.hook_secrets()?,
+            webhook_networks: given.networks(listen, own_key.is_some())?,
             own_key,
             signing_secret: given.signing_secret()?,
-            webhook_networks: given.networks(listen)?,
             max_upload_bytes: given.number(EnvVar::MaxUploadBytes, 1..=1 << 50, 2 << 30)?,
-            max_concurrent_tasks: given.count(EnvVar::MaxConcurrentTasks, 1..=1000, 16)?,
+            max_concurrent_tasks: given.count(EnvVar::MaxConcurrentTasks, 1..=1000, 256)?,
             max_local_conversions: given.count(EnvVar::MaxLocalConversions, 1..=1000, 2)?,
             local_timeout: Duration::from_secs(given.number(EnvVar::LocalTimeout, 1..=7 * 86_400, 7200)?),
             retention: Duration::from_secs(86_400 * given.number(EnvVar::RetentionDays, 1..=3650, 7)?),
@@ -296,9 +297,9 @@ impl Given<'_> {
         }
     }
 
-    fn networks(&self, listen: SocketAddr) -> Result<Networks, SettingsError> {
+    fn networks(&self, listen: SocketAddr, has_key: bool) -> Result<Networks, SettingsError> {
         match self.text(EnvVar::WebhookNetworks) {
-            None if listen.ip().to_canonical().is_loopback() => Ok(Networks::loopback()),
+            None if !has_key && listen.ip().to_canonical().is_loopback() => Ok(Networks::loopback()),
             None => Ok(Networks::default()),
             Some(value) => value.parse().map_err(|domain::InvalidValue(rule)| {
                 wrong(EnvVar::WebhookNetworks, format!("{value:?} {rule}"))
@@ -329,6 +330,7 @@ mod tests {
         assert_eq!(settings.webhook_networks, Networks::loopback());
         assert!(settings.own_key.is_none() && !settings.remote.enabled);
         assert_eq!(settings.retention, Duration::from_secs(7 * 86_400));
+        assert_eq!((settings.max_concurrent_tasks, settings.max_local_conversions), (256, 2));
         assert!(settings.local.temp_dir.ends_with("morag-ingest/work"));
         assert!(settings.local.closed.contains(&settings.data_dir));
     }
@@ -344,6 +346,8 @@ mod tests {
         let settings = read(&[(EnvVar::Listen, "0.0.0.0:8080"), (EnvVar::OwnKey, key)]).unwrap();
         assert!(settings.own_key.is_some_and(|own| own.is(key) && !own.is("0123456789abcdeF")));
         assert_eq!(settings.webhook_networks, Networks::default());
+        let behind_a_proxy = read(&[(EnvVar::OwnKey, key)]).unwrap();
+        assert_eq!(behind_a_proxy.webhook_networks, Networks::default());
     }
 
     #[test]

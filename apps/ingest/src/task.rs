@@ -116,11 +116,9 @@ impl Stage {
     }
 
     /// How much is done when a converter here says `percentage` of its own work is: the original maps it to 10 to 70 %.
-    /// A task that is at its stage has at least what the stage begins with, so that progress never goes back.
     #[must_use]
     pub fn local_progress(percentage: u8) -> f64 {
-        let mapped = f64::from(10 + u32::from(percentage.min(100)) * 60 / 100) / 100.0;
-        mapped.max(Self::LocalProcessing.progress())
+        f64::from(100 + u32::from(percentage.min(100)) * 6) / 1000.0
     }
 
     /// The stage that is spelled so.
@@ -224,6 +222,23 @@ pub struct Content {
     pub processing_time: f64,
 }
 
+impl Task {
+    /// How much is done, from 0 to 1, with `here` as what the converter here says ([`Stage::local_progress`]): that from 0.1
+    /// on when the task is converted here from the start, and at least the stage's 0.4 once a remote conversion was tried.
+    /// So it moves all the way of a task that is converted here, and never goes back in one that falls back.
+    #[must_use]
+    pub fn progress(&self, here: Option<f64>) -> f64 {
+        let remotely = self.decision.as_ref().is_some_and(|made| made["processing_method"] == "remote");
+        let from_the_start = !remotely && self.remote_job_id.is_none();
+        match (self.phase, self.stage) {
+            (Phase::Converting, Stage::LocalProcessing) if from_the_start => {
+                here.unwrap_or(Stage::Initializing.progress())
+            }
+            (_, stage) => here.map_or(stage.progress(), |here| here.max(stage.progress())),
+        }
+    }
+}
+
 /// What happened to a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -262,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_local_converters_percentage_becomes_ten_to_seventy() {
-        let shown: Vec<f64> = [0, 50, 51, 75, 100, 255].map(Stage::local_progress).to_vec();
-        assert_eq!(shown, [0.4, 0.4, 0.4, 0.55, 0.7, 0.7]);
+        let shown: Vec<f64> = [0, 25, 50, 75, 100, 255].map(Stage::local_progress).to_vec();
+        assert_eq!(shown, [0.1, 0.25, 0.4, 0.55, 0.7, 0.7]);
     }
 }

@@ -158,7 +158,7 @@ pub struct Figures {
     /// Nine of ten took at most this long, in seconds.
     pub run_time_p90_seconds: Option<f64>,
     /// How long the job would wait for a worker, in seconds, if every conversion took the median and every live worker
-    /// did one at a time.
+    /// did one at a time. Jobs that run count as far as they leave no worker free.
     pub expected_wait_seconds: Option<f64>,
     /// How much time there is, in seconds.
     pub deadline_seconds: u64,
@@ -301,7 +301,7 @@ impl Prospects<'_> {
                 Reason::QueueTooLong,
                 format!(
                     "{}: about {wait:.0} s, then {median:.0} s of its own, and {left:.0} s are left.",
-                    jobs_before(figures.queue_depth.unwrap_or(0))
+                    self.jobs_ahead()
                 ),
             ),
             _ => self.nothing_against(),
@@ -317,18 +317,34 @@ impl Prospects<'_> {
         let mut said = format!("{workers} {takes} {}.", self.content_type);
         match self.figures.queue_depth {
             None | Some(0) => {}
-            Some(waiting) => said.push_str(&format!(" {}.", jobs_before(waiting))),
+            Some(1) => said.push_str(" 1 job waits before it."),
+            Some(waiting) => said.push_str(&format!(" {waiting} jobs wait before it.")),
         }
         (Reason::WorkerAvailable, said)
     }
 
+    /// How many workers share the jobs. Where they are not told, one is taken to be there.
+    fn workers(&self) -> u64 {
+        self.figures.live_workers.unwrap_or(1).max(1)
+    }
+
+    /// How many jobs must end before a worker is free for this one: all that wait, and of those that run as many as
+    /// leave no worker free.
+    fn ahead(&self) -> Option<u64> {
+        let running = self.figures.running.unwrap_or(0);
+        let busy = running.saturating_add(1).saturating_sub(self.workers());
+        Some(self.figures.queue_depth?.saturating_add(busy))
+    }
+
+    fn jobs_ahead(&self) -> String {
+        match self.ahead().unwrap_or(0) {
+            1 => "1 job is before it".to_owned(),
+            ahead => format!("{ahead} jobs are before it"),
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "so many jobs and workers nobody has")]
     fn expected_wait(&self) -> Option<f64> {
-        let workers = self.figures.live_workers.unwrap_or(1).max(1);
-        Some(self.figures.queue_depth? as f64 * self.figures.run_time_p50_seconds? / workers as f64)
+        Some(self.ahead()? as f64 * self.figures.run_time_p50_seconds? / self.workers() as f64)
     }
-}
-
-fn jobs_before(waiting: u64) -> String {
-    if waiting == 1 { "1 job waits before it".to_owned() } else { format!("{waiting} jobs wait before it") }
 }

@@ -52,10 +52,12 @@ pub enum DetectError {
         path: PathBuf,
     },
     /// It is no URL of a page.
-    #[error("{url:?} is not an http:// or https:// URL")]
+    #[error("{url:?} {problem}")]
     NoUrl {
         /// What there is in its place.
         url: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
 }
 
@@ -74,11 +76,19 @@ pub fn content_type(path: &Path) -> Result<ContentType, DetectError> {
 /// The type of what a URL leads to: a video of YouTube, or else a web page.
 ///
 /// # Errors
-/// [`DetectError::NoUrl`] when it is no `http` or `https` URL with a host.
+/// [`DetectError::NoUrl`] when it is no `http` or `https` URL with a host, or has spaces or control characters, which no
+/// server and no converter takes.
 pub fn content_type_of_url(url: &str) -> Result<ContentType, DetectError> {
-    let parsed = Url::parse(url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let no_url = || DetectError::NoUrl { url: url.to_owned() };
-    match parsed.as_ref().and_then(Url::host).ok_or_else(no_url)? {
+    let no_url = |problem| DetectError::NoUrl { url: url.to_owned(), problem };
+    if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(no_url(
+            "has spaces or control characters, which a URL cannot have; write a space as %20",
+        ));
+    }
+    // The parser is content with fewer slashes, and others are not.
+    let parsed = Url::parse(url).ok().filter(|_| is_url(url));
+    let host = parsed.as_ref().and_then(Url::host);
+    match host.ok_or_else(|| no_url("is not an http:// or https:// URL"))? {
         Host::Domain(host) if is_youtube(host) => Ok(ContentType::Youtube),
         Host::Domain(_) | Host::Ipv4(_) | Host::Ipv6(_) => Ok(ContentType::Web),
     }
@@ -96,6 +106,14 @@ fn is_youtube(host: &str) -> bool {
 pub fn is_url(argument: &str) -> bool {
     let lower = argument.get(..8).unwrap_or(argument).to_ascii_lowercase();
     lower.starts_with("http://") || lower.starts_with("https://")
+}
+
+/// A URL as the control plane takes it, which knows its scheme in small letters only.
+pub(crate) fn with_small_scheme(url: &str) -> String {
+    match url.split_once(':') {
+        Some((scheme, rest)) => format!("{}:{rest}", scheme.to_ascii_lowercase()),
+        None => url.to_owned(),
+    }
 }
 
 fn by_extension(path: &Path) -> Option<ContentType> {
@@ -266,10 +284,23 @@ mod tests {
         ] {
             assert_eq!(content_type_of_url(url).unwrap().as_str(), expected, "{url}");
         }
-        for none in ["", "talk.mp3", "ftp://youtube.com/a", "https://", "file:///etc/passwd", "youtube.com/a"]
-        {
+        for (none, why) in [
+            ("", "is not an http:// or https:// URL"),
+            ("talk.mp3", "is not an http:// or https:// URL"),
+            ("ftp://youtube.com/a", "is not an http:// or https:// URL"),
+            ("https://", "is not an http:// or https:// URL"),
+            ("https:youtube.com/a", "is not an http:// or https:// URL"),
+            ("file:///etc/passwd", "is not an http:// or https:// URL"),
+            ("youtube.com/a", "is not an http:// or https:// URL"),
+            ("https://example.com/a b", "has spaces or control characters"),
+            (" https://example.com/", "has spaces or control characters"),
+            ("https://example.com/\n", "has spaces or control characters"),
+            ("https://exa\tmple.com/", "has spaces or control characters"),
+            ("https://example.com/\u{7f}", "has spaces or control characters"),
+        ] {
             let error = content_type_of_url(none).unwrap_err();
             assert!(matches!(error, DetectError::NoUrl { .. }), "{none}");
+            assert!(error.to_string().contains(why), "{error}");
         }
     }
 

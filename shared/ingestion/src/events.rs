@@ -19,6 +19,12 @@ pub enum Event<'a> {
         /// The job's id.
         job_id: &'a str,
     },
+    /// A remote job that is not waited for was found when it was to be ended: an earlier run of the same task had created
+    /// it, or the creation was not answered. A caller remembers its id as it does after [`Event::Created`].
+    Found {
+        /// The job's id.
+        job_id: &'a str,
+    },
     /// The remote job has changed.
     Remote {
         /// `pending`, `processing`, `completed`, `failed`, `timeout` or `cancelled`.

@@ -81,16 +81,16 @@ impl Serialize for FallbackReason {
     }
 }
 
-/// What became of the remote job when local work continued.
+/// What became of the remote job when local work continued, or when the task was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Takeover {
     /// There was none.
     NoJob,
-    /// The control plane has recorded that the caller continues: no result of the job is accepted any more. Or the job is
-    /// gone.
+    /// The control plane has recorded that the caller continues, or that the job is cancelled: no result of it is accepted
+    /// any more. Or the job is gone.
     Confirmed,
-    /// It is completed, with a result that could not be used or fetched.
+    /// It is completed, with a result that could not be used or fetched, or that nobody wants any more.
     CompletedUnusable,
     /// The control plane could not be asked. The job may still run, and even be completed: its result must not continue
     /// the task that the local one has continued.

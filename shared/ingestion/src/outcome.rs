@@ -13,11 +13,12 @@ pub struct Outcome {
     pub method: Method,
     /// What was decided at first.
     pub decision: Decision,
-    /// The remote job, if there is one.
+    /// The remote job, as far as one is known: also one that was only found when it was to be ended.
     pub remote_job_id: Option<String>,
     /// Why the remote conversion came to nothing, if it was tried and the document is a local one.
     pub fallback: Option<FallbackReason>,
-    /// What became of the remote job, if the document is a local one.
+    /// What became of the remote job, if the document is a local one and somebody was asked for a remote one. After
+    /// [`Takeover::Unconfirmed`] the job may still run: whoever knows its id goes on cancelling it.
     pub takeover: Option<Takeover>,
 }
 
@@ -50,6 +51,8 @@ pub enum ConversionError {
         reason: FallbackReason,
         /// The remote job, if there is one.
         job_id: Option<String>,
+        /// What became of the remote job, unless nobody was asked for one.
+        takeover: Option<Takeover>,
     },
     /// The local conversion failed.
     #[error("The local conversion failed: {message}")]
@@ -62,11 +65,40 @@ pub enum ConversionError {
         fallback: Option<FallbackReason>,
         /// The remote job, if there is one.
         job_id: Option<String>,
+        /// What became of the remote job, unless nobody was asked for one.
+        takeover: Option<Takeover>,
     },
     /// The caller cancelled the task.
     #[error("The conversion was cancelled.")]
     Cancelled {
-        /// The remote job, if there is one. It was cancelled too, if the control plane could be reached.
+        /// The remote job, if there is one.
         job_id: Option<String>,
+        /// What became of the remote job, which was cancelled too if the control plane could be reached.
+        takeover: Option<Takeover>,
     },
+}
+
+impl ConversionError {
+    /// The remote job, as far as one is known.
+    #[must_use]
+    pub fn remote_job_id(&self) -> Option<&str> {
+        match self {
+            Self::Remote { job_id, .. } | Self::Local { job_id, .. } | Self::Cancelled { job_id, .. } => {
+                job_id.as_deref()
+            }
+            Self::File { .. } | Self::Empty { .. } | Self::Invalid(_) => None,
+        }
+    }
+
+    /// What became of the remote job, unless nobody was asked for one. After [`Takeover::Unconfirmed`] it may still run:
+    /// whoever knows its id goes on cancelling it.
+    #[must_use]
+    pub fn takeover(&self) -> Option<Takeover> {
+        match self {
+            Self::Remote { takeover, .. }
+            | Self::Local { takeover, .. }
+            | Self::Cancelled { takeover, .. } => *takeover,
+            Self::File { .. } | Self::Empty { .. } | Self::Invalid(_) => None,
+        }
+    }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use api::{
     list::ListRequest,
-    statistics::{QueueView, StatisticsResponse},
+    statistics::{QueueView, StatisticsRequest, StatisticsResponse},
     workers::{ListWorkersRequest, ListWorkersResponse},
 };
 use client::{Client, Error, RetryPolicy};
 use domain::ContentType;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{Decision, Figures, Reason, RemoteSettings, decision::Prospects};
 
@@ -45,20 +45,32 @@ pub(crate) async fn decide(
         return Decision::new(Reason::DeadlineExhausted, "No time is left for a remote conversion.", None);
     }
     let longest = settings.longest_question.min(within);
-    let of_type = ListWorkersRequest { content_type: Some(content_type.clone()) };
-    let (workers, statistics) = tokio::join!(
-        asked(longest, || client.list_workers(&of_type)),
-        asked(longest, || client.statistics()),
-    );
-    let (workers, statistics) = match (workers, statistics) {
-        (Ok(workers), Ok(statistics)) => (workers, statistics),
-        // A key that is not taken says more than a server that failed at the same moment.
-        (_, Err(denied @ NoAnswer::Denied(_))) => return denied.into(),
-        (Err(no_answer), _) | (_, Err(no_answer)) => return no_answer.into(),
+    let (workers, statistics) = match told(client, content_type, longest).await {
+        Ok(told) => told,
+        Err(no_answer) => return no_answer.into(),
     };
     let live_within_seconds = workers.as_ref().map_or(0, |workers| workers.live_within_seconds);
     let figures = figures(content_type, workers.as_ref(), statistics.as_ref(), within);
     Prospects { content_type, figures, live_within_seconds, within }.decide()
+}
+
+/// What the control plane tells of a type's workers and queue, within `longest` for both. The queue is not asked for when
+/// nobody works on it, because that is decided then, and costs as much as claiming a job.
+async fn told(
+    client: &Client,
+    content_type: &ContentType,
+    longest: Duration,
+) -> Result<(Option<ListWorkersResponse>, Option<StatisticsResponse>), NoAnswer> {
+    let begun = Instant::now();
+    let of_type = ListWorkersRequest { content_type: Some(content_type.clone()) };
+    let workers = asked(longest, || client.list_workers(&of_type)).await?;
+    if workers.as_ref().and_then(|workers| live(workers, content_type)) == Some(0) {
+        return Ok((workers, None));
+    }
+    let left = longest.saturating_sub(begun.elapsed());
+    let of_type = StatisticsRequest { content_type: Some(content_type.clone()) };
+    let statistics = asked(left, || client.statistics_of(&of_type)).await?;
+    Ok((workers, statistics))
 }
 
 /// The remote job that an earlier run of a task has created, if there is one. A server that cannot tell has none.
@@ -98,7 +110,7 @@ where
             }
         }
     };
-    let silent = || NoAnswer::Away(format!("it has not answered within {} s", longest.as_secs_f64()));
+    let silent = || NoAnswer::Away(format!("it has not answered within {} s", longest.as_secs_f64().ceil()));
     timeout(longest, asking).await.unwrap_or_else(|_| Err(silent()))
 }
 
@@ -139,6 +151,13 @@ pub(crate) fn is_denied(error: &Error) -> bool {
     }
 }
 
+/// How many live workers take a type; `None` when there may be some among those that were left out of the answer.
+fn live(workers: &ListWorkersResponse, content_type: &ContentType) -> Option<u64> {
+    let takes = |types: &[String]| types.iter().any(|taken| taken == content_type.as_str());
+    let live = workers.workers.iter().filter(|worker| worker.live && takes(&worker.content_types)).count();
+    (live > 0 || !workers.more).then_some(live as u64)
+}
+
 fn figures(
     content_type: &ContentType,
     workers: Option<&ListWorkersResponse>,
@@ -146,10 +165,6 @@ fn figures(
     within: Duration,
 ) -> Figures {
     let name = content_type.as_str();
-    let live = |workers: &ListWorkersResponse| {
-        let takes = |types: &[String]| types.iter().any(|taken| taken == name);
-        workers.workers.iter().filter(|worker| worker.live && takes(&worker.content_types)).count() as u64
-    };
     // A queue that nothing is known of is empty and not paused.
     let queue = statistics.map(|statistics| {
         let of_type = statistics.queues.iter().find(|queue| queue.content_type == name);
@@ -157,7 +172,7 @@ fn figures(
     });
     let run_time = queue.as_ref().and_then(|queue| queue.run_time);
     Figures {
-        live_workers: workers.map(live),
+        live_workers: workers.and_then(|workers| live(workers, content_type)),
         queue_depth: queue.as_ref().map(|queue| queue.waiting),
         running: queue.as_ref().map(|queue| queue.running),
         run_time_p50_seconds: run_time.map(|time| time.median_seconds),

@@ -27,6 +27,8 @@ pub const TIMESTAMP: &str = "webhook-timestamp";
 /// `v1,` and base64, several of them with spaces between while a secret is being replaced.
 pub const SIGNATURE: &str = "webhook-signature";
 
+/// What a signature's text begins with.
+const VERSION: &str = "v1,";
 /// What a secret's text begins with.
 const SECRET_PREFIX: &str = "whsec_";
 /// The shortest secret that Standard Webhooks allows, in bytes. A shorter one could be guessed.
@@ -85,11 +87,19 @@ impl FromStr for Secret {
 }
 
 impl Secret {
-    fn signature(&self, signed: [&[u8]; 2]) -> Option<[u8; 32]> {
+    /// The value of the header [`SIGNATURE`], for whoever sends messages: `v1,` and base64. `timestamp` is in seconds
+    /// since 1970, and `id` and `timestamp` go into the headers [`ID`] and [`TIMESTAMP`] as they are given here.
+    #[must_use]
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let signature = self.signature(id, &timestamp.to_string(), body);
+        format!("{VERSION}{}", STANDARD.encode(signature.unwrap_or_default()))
+    }
+
+    /// Of the timestamp as it is spelled, because a receiver has nothing but the text. HMAC takes keys of any length.
+    fn signature(&self, id: &str, timestamp: &str, body: &[u8]) -> Option<[u8; 32]> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
-        for part in signed {
-            mac.update(part);
-        }
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
         Some(mac.finalize().into_bytes().into())
     }
 }
@@ -119,7 +129,8 @@ pub fn verify<'h>(
     let value = |name| header(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name));
     let (id, timestamp, signatures) = (value(ID)?, value(TIMESTAMP)?, value(SIGNATURE)?);
     let signed_at = moment(timestamp)?;
-    if !is_signed(signatures, [format!("{id}.{timestamp}.").as_bytes(), body], secrets) {
+    let expected = secrets.iter().filter_map(|secret| secret.signature(id, timestamp, body));
+    if !is_one_of(signatures, expected) {
         return Err(WebhookError::Forged);
     }
     fresh(signed_at, tolerance, now)?;
@@ -141,10 +152,10 @@ fn moment(timestamp: &str) -> Result<SystemTime, WebhookError> {
         .ok_or_else(|| WebhookError::Malformed(format!("the header {TIMESTAMP} is no time")))
 }
 
-fn is_signed(signatures: &str, signed: [&[u8]; 2], secrets: &[Secret]) -> bool {
-    let given = signatures.split(' ').take(MOST_SIGNATURES).filter_map(|text| text.strip_prefix("v1,"));
+/// Whether a signature that is given is one that is expected.
+fn is_one_of(signatures: &str, expected: impl Iterator<Item = [u8; 32]>) -> bool {
+    let given = signatures.split(' ').take(MOST_SIGNATURES).filter_map(|text| text.strip_prefix(VERSION));
     let given: Vec<Vec<u8>> = given.filter_map(|text| STANDARD.decode(text).ok()).collect();
-    let expected = secrets.iter().filter_map(|secret| secret.signature(signed));
     let matches =
         expected.flat_map(|expected| given.iter().map(move |given| expected.ct_eq(given.as_slice())));
     matches.fold(Choice::from(0), |any, one| any | one).into()

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use text_splitter::{Characters, ChunkConfig, MarkdownSplitter, TextSplitter};
 
 /// How long a chunk is at most, in characters, when nothing else is asked for.
-pub const DEFAULT_CHUNK_SIZE: usize = 4000;
+const DEFAULT_CHUNK_SIZE: usize = 4000;
 /// How many characters a chunk repeats of the one before at most, when nothing else is asked for.
-pub const DEFAULT_CHUNK_OVERLAP: usize = 200;
+const DEFAULT_CHUNK_OVERLAP: usize = 200;
 
 /// Shorter chunks say nothing by themselves, and a large document would have millions of them.
 const SMALLEST: u64 = 50;
@@ -20,7 +20,7 @@ const WIDEST: usize = 4;
 
 /// Where a document may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
+enum Strategy {
     /// Between sentences, better between paragraphs.
     #[default]
     Sentence,
@@ -68,7 +68,8 @@ impl Default for ChunkRules {
 
 impl ChunkRules {
     /// The rules a caller asks for: sizes in characters, 50 to 100000, an overlap of at most half of the size, and a
-    /// strategy by name. What it leaves out is the default; the default overlap shrinks with small sizes.
+    /// strategy by name: `sentence`, `word`, `paragraph`, `character` or `markdown`. What it leaves out is the default,
+    /// which is 4000, 200 and `sentence`; the default overlap shrinks with small sizes.
     ///
     /// # Errors
     ///
@@ -83,24 +84,6 @@ impl ChunkRules {
             .map_or(Ok(DEFAULT_CHUNK_OVERLAP.min(size / 2)), |overlap| valid_overlap(overlap, size))?;
         let strategy = strategy.map_or(Ok(Strategy::default()), str::parse)?;
         Ok(Self { size, overlap, strategy })
-    }
-
-    /// How long a chunk is at most, in characters.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// How many characters a chunk repeats of the one before at most.
-    #[must_use]
-    pub fn overlap(&self) -> usize {
-        self.overlap
-    }
-
-    /// Where a document may be cut.
-    #[must_use]
-    pub fn strategy(&self) -> Strategy {
-        self.strategy
     }
 }
 
@@ -127,16 +110,9 @@ fn valid_overlap(overlap: u64, size: usize) -> Result<usize, InvalidChunking> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is not possible: {reason}")]
 pub struct InvalidChunking {
+    /// The field of the request: `chunk_size`, `chunk_overlap` or `chunking_strategy`.
     field: &'static str,
     reason: String,
-}
-
-impl InvalidChunking {
-    /// The field of the request: `chunk_size`, `chunk_overlap` or `chunking_strategy`.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
 }
 
 /// A piece of a document.
@@ -339,7 +315,7 @@ mod tests {
         for (index, chunk) in chunks.iter().enumerate() {
             assert_eq!(chunk.index, index);
             assert_eq!(chunk.text, &text[chunk.start..chunk.end]);
-            assert!(chunk.text.chars().count() <= rules.size(), "{} characters", chunk.text.chars().count());
+            assert!(chunk.text.chars().count() <= rules.size, "{} characters", chunk.text.chars().count());
             assert!(last_start.is_none_or(|last| last < chunk.start), "begins before the one before");
             assert!(chunk.end > covered, "says nothing new");
             if chunk.start >= covered {
@@ -350,7 +326,7 @@ mod tests {
                 );
             } else {
                 let repeated = text[chunk.start..covered].chars().count();
-                assert!(repeated <= rules.overlap(), "{repeated} characters are repeated");
+                assert!(repeated <= rules.overlap, "{repeated} characters are repeated");
             }
             covered = chunk.end;
             last_start = Some(chunk.start);
@@ -397,7 +373,7 @@ mod tests {
             (None, None, Some(""), "chunking_strategy"),
         ] {
             let refused = ChunkRules::new(size, overlap, strategy).unwrap_err();
-            assert_eq!(refused.field(), field);
+            assert_eq!(refused.field, field);
             assert!(refused.to_string().starts_with(field), "{refused}");
         }
     }
@@ -405,10 +381,10 @@ mod tests {
     #[test]
     fn what_is_left_out_is_the_default_and_small_chunks_repeat_less() {
         let rules = ChunkRules::new(None, None, None).unwrap();
-        assert_eq!((rules.size(), rules.overlap(), rules.strategy()), (4000, 200, Strategy::Sentence));
+        assert_eq!((rules.size, rules.overlap, rules.strategy), (4000, 200, Strategy::Sentence));
         assert_eq!(rules, ChunkRules::default());
-        assert_eq!(ChunkRules::new(Some(100), None, None).unwrap().overlap(), 50);
-        assert_eq!(ChunkRules::new(Some(100), Some(0), Some("Word")).unwrap().overlap(), 0);
+        assert_eq!(ChunkRules::new(Some(100), None, None).unwrap().overlap, 50);
+        assert_eq!(ChunkRules::new(Some(100), Some(0), Some("Word")).unwrap().overlap, 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
@@ -28,6 +28,7 @@ use qdrant_edge::{
     WithVector,
 };
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::{
     Error,
@@ -94,10 +95,11 @@ pub(crate) struct Embedded(Arc<Engine>);
 struct Engine {
     folder: Folder,
     space: Space,
-    /// None after a failure to open it anew, until that succeeds.
+    /// None after a failure to open it anew, until that succeeds: whoever needs it next tries.
     shard: RwLock<Option<EdgeShard>>,
-    /// Held while writing: how many points were written since the engine tidied up.
-    written: Mutex<usize>,
+    /// Held while writing or opening: how many points were written since the engine tidied up. Those who wait to
+    /// write do not hold threads that searches need.
+    written: Arc<Mutex<usize>>,
 }
 
 impl Embedded {
@@ -110,7 +112,7 @@ impl Embedded {
         blocking(move || {
             let shard = opened(&folder.shard(), &space)?;
             // What an earlier run left undone is seen to with the first write.
-            let written = Mutex::new(TIDY_AFTER);
+            let written = Arc::new(Mutex::new(TIDY_AFTER));
             Ok(Self(Arc::new(Engine { folder, space, shard: RwLock::new(Some(shard)), written })))
         })
         .await
@@ -121,7 +123,8 @@ impl Embedded {
 impl Store for Embedded {
     async fn write(&self, points: Vec<Point>, stale: Value) -> Result<(), Error> {
         let engine = Arc::clone(&self.0);
-        blocking(move || engine.write(points, &stale)).await
+        let mut written = Arc::clone(&engine.written).lock_owned().await;
+        blocking(move || engine.write(&mut written, points, &stale)).await
     }
 
     async fn query(&self, vector: Vector, limit: usize, filter: Option<Value>) -> Result<Vec<Found>, Error> {
@@ -129,18 +132,16 @@ impl Store for Embedded {
         blocking(move || engine.query(vector, limit, filter.as_ref())).await
     }
 
+    #[cfg(test)]
     async fn count(&self, filter: Value) -> Result<usize, Error> {
         let engine = Arc::clone(&self.0);
-        blocking(move || with(&engine.shard(), |shard| count(shard, &filter))).await
+        blocking(move || with(&engine.ready()?, |shard| count(shard, &filter))).await
     }
 }
 
 impl Engine {
-    fn write(&self, points: Vec<Point>, stale: &Value) -> Result<(), Error> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.shard().is_none() {
-            *self.shard_mut() = Some(opened(&self.folder.shard(), &self.space)?);
-        }
+    fn write(&self, written: &mut usize, points: Vec<Point>, stale: &Value) -> Result<(), Error> {
+        self.open_if_closed()?;
         let put = points.len();
         let deleted = with(&self.shard(), |shard| {
             if !points.is_empty() {
@@ -223,7 +224,7 @@ impl Engine {
             with_vector: WithVector::Bool(false),
             with_payload: WithPayloadInterface::Bool(true),
         };
-        let found = with(&self.shard(), |shard| shard.query(request).map_err(failed))?;
+        let found = with(&self.ready()?, |shard| shard.query(request).map_err(failed))?;
         let found = found.into_iter();
         Ok(found
             .map(|point| Found {
@@ -231,6 +232,24 @@ impl Engine {
                 payload: point.payload.map(|payload| payload.0).unwrap_or_default(),
             })
             .collect())
+    }
+
+    /// The engine, for those who do not write. It is opened anew where that failed before.
+    fn ready(&self) -> Result<RwLockReadGuard<'_, Option<EdgeShard>>, Error> {
+        if self.shard().is_none() {
+            let _written = self.written.blocking_lock();
+            self.open_if_closed()?;
+        }
+        Ok(self.shard())
+    }
+
+    /// To be called by who holds `written`: two engines in one folder would spoil it.
+    fn open_if_closed(&self) -> Result<(), Error> {
+        if self.shard().is_none() {
+            let shard = opened(&self.folder.shard(), &self.space)?;
+            *self.shard_mut() = Some(shard);
+        }
+        Ok(())
     }
 
     fn shard(&self) -> RwLockReadGuard<'_, Option<EdgeShard>> {
@@ -334,4 +353,40 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(failed(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Map, json};
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    use super::*;
+
+    async fn with_a_point(folder: &TempDir) -> Embedded {
+        let space = Space { name: "nearness".to_owned(), dimension: Some(2) };
+        let engine = Embedded::open(Folder::open(folder.path()).await.unwrap(), space).await.unwrap();
+        let point = Point { id: Uuid::nil(), vector: Vector::Dense(vec![1.0, 0.0]), payload: Map::new() };
+        engine.write(vec![point], point::of_document("other")).await.unwrap();
+        engine
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_could_not_be_opened_anew_is_opened_by_the_next_search() {
+        let folder = TempDir::new().unwrap();
+        let engine = with_a_point(&folder).await;
+        let unfinished = folder.path().join("shard/temp_segments");
+        let _ = fs::remove_dir_all(&unfinished);
+        fs::write(&unfinished, "a file where a folder should be").unwrap();
+        assert!(engine.0.reopen().is_err());
+        let search = || engine.query(Vector::Dense(vec![1.0, 0.0]), 1, None);
+        assert!(matches!(search().await, Err(Error::File { .. })));
+        assert!(engine.count(json!({})).await.is_err());
+
+        fs::remove_file(&unfinished).unwrap();
+        assert_eq!(search().await.unwrap().len(), 1);
+        assert_eq!(engine.count(json!({})).await.unwrap(), 1);
+    }
 }

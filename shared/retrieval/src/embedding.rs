@@ -3,7 +3,7 @@
 mod gemini;
 mod openai;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     Error, Settings,
@@ -38,6 +38,14 @@ pub(crate) enum Vector {
 }
 
 impl Vector {
+    /// How many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Sparse(sparse) => size_of_val(&*sparse.indices) + size_of_val(&*sparse.values),
+            Self::Dense(values) => size_of_val(&**values),
+        }
+    }
+
     /// Whether there is nothing in the text that could be found, or that could find anything.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
@@ -64,15 +72,6 @@ pub(crate) struct Space {
     pub(crate) name: String,
     /// How many values a dense vector has; none for sparse ones.
     pub(crate) dimension: Option<usize>,
-}
-
-impl fmt::Display for Space {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.dimension {
-            Some(dimension) => write!(f, "{} of {dimension} dimensions", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
 }
 
 /// Makes vectors as the settings say. Cheap to clone.
@@ -128,29 +127,32 @@ impl Embedder {
         }
     }
 
-    /// One vector for every text, in order. Dense ones have `dimension` values.
+    /// Adds to `vectors`, which has those of the first texts, the ones of the rest, so that there is one for every
+    /// text, in order. Dense ones have `dimension` values.
     ///
     /// # Errors
     ///
-    /// [`Error`], where the model could not be asked or answers something else.
+    /// [`Error`], where the model could not be asked or answers something else. What it answered before is kept in
+    /// `vectors`.
     pub(crate) async fn embed(
         &self,
         texts: &[&str],
         purpose: Purpose,
         dimension: Option<usize>,
-    ) -> Result<Vec<Vector>, Error> {
+        vectors: &mut Vec<Vector>,
+    ) -> Result<(), Error> {
+        let rest = texts.get(vectors.len()..).unwrap_or_default();
         match self {
-            Self::Lexical(lexical) => embed_here(lexical, texts, purpose).await,
+            Self::Lexical(lexical) => vectors.extend(embed_here(lexical, rest, purpose).await?),
             Self::Model { http, model } => {
-                let mut vectors = Vec::with_capacity(texts.len());
-                for batch in texts.chunks(model.most()) {
+                for batch in rest.chunks(model.most()) {
                     let found = model.embed(http, batch, purpose).await?;
                     model.check(&found, dimension)?;
                     vectors.extend(found.into_iter().map(Vector::Dense));
                 }
-                Ok(vectors)
             }
         }
+        Ok(())
     }
 }
 

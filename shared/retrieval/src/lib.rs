@@ -15,13 +15,13 @@ mod point;
 mod server;
 mod settings;
 mod store;
+mod turns;
+mod unwritten;
 
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{
-    Chunk, ChunkRules, DEFAULT_CHUNK_OVERLAP, DEFAULT_CHUNK_SIZE, InvalidChunking, Strategy, chunks,
-};
+pub use chunk::{Chunk, ChunkRules, InvalidChunking, chunks};
 pub use error::Error;
 pub use library::{Document, Hit, Library};
 pub use settings::{Settings, SettingsError};

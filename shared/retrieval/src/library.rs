@@ -1,7 +1,6 @@
 use std::{path::Path, sync::Arc};
 
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 
 use crate::{
     Chunk, Error, Settings,
@@ -11,6 +10,8 @@ use crate::{
     point::{self, Point},
     server::Server,
     store::{Store, agreed},
+    turns::Turns,
+    unwritten::Unwritten,
 };
 
 /// The folder of the embedded engine, in the data folder.
@@ -52,6 +53,9 @@ pub struct Hit {
 }
 
 /// Stored documents, and the way to find their chunks. Cheap to clone.
+///
+/// A collection on a server is for one process that writes to it: tasks of one library that replace the same document
+/// wait for each other, and those of two processes would delete each other's chunks.
 #[derive(Debug, Clone)]
 pub struct Library {
     inner: Arc<Inner>,
@@ -63,8 +67,9 @@ struct Inner {
     /// How many values the collection's vectors have; none for sparse ones.
     dimension: Option<usize>,
     store: Box<dyn Store>,
-    /// Held while a document is written: two tasks that replace the same one would delete each other's chunks.
-    writing: Mutex<()>,
+    /// Held while a document is written.
+    turns: Turns,
+    unwritten: Unwritten,
 }
 
 impl Library {
@@ -104,7 +109,8 @@ impl Library {
                 (Box::new(Embedded::open(folder, space).await?), dimension)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { embedder, dimension, store, writing: Mutex::new(()) }) })
+        let (turns, unwritten) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { embedder, dimension, store, turns, unwritten }) })
     }
 
     /// Stores all chunks of a document and says how many. They are durable when this returns. With `replace`, chunks
@@ -113,19 +119,19 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// [`Error`], where they could not be stored; some of them may be, until they are stored again.
+    /// [`Error`], where they could not be stored; some of them may be, until they are stored again. Vectors that were
+    /// made are kept in memory for that, up to 64 MiB of them.
     pub async fn store(&self, document: &Document<'_>, chunks: &[Chunk]) -> Result<usize, Error> {
         if document.id.is_empty() || document.task_id.is_empty() {
             return Err(Error::Invalid { reason: "A document needs an id and a task; give both".to_owned() });
         }
-        let Inner { embedder, dimension, store, writing } = &*self.inner;
         let texts: Vec<&str> = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
-        let vectors = embedder.embed(&texts, Purpose::Document, *dimension).await?;
-        let points = chunks.iter().zip(vectors);
-        let points = points.map(|(chunk, vector)| Point::new(document, chunk, vector)).collect();
-        let _writing = writing.lock().await;
-        store.write(points, point::stale(document, chunks.len())).await?;
-        Ok(chunks.len())
+        let mut vectors = self.inner.unwritten.take(document, &texts);
+        let stored = self.inner.store(document, chunks, &texts, &mut vectors).await;
+        if stored.is_err() && !vectors.is_empty() {
+            self.inner.unwritten.keep(document, &texts, vectors);
+        }
+        stored.map(|()| chunks.len())
     }
 
     /// The chunks that fit `query` best, best first: at most `limit`, which is 1 to 100, and of one document if one is
@@ -148,7 +154,8 @@ impl Library {
             return Err(Error::Invalid { reason: format!("The limit is {limit}; give 1 to {MOST}") });
         }
         let Inner { embedder, dimension, store, .. } = &*self.inner;
-        let vectors = embedder.embed(&[query], Purpose::Query, *dimension).await?;
+        let mut vectors = Vec::new();
+        embedder.embed(&[query], Purpose::Query, *dimension, &mut vectors).await?;
         let Some(vector) = vectors.into_iter().next().filter(|vector| !vector.is_empty()) else {
             return Ok(Vec::new());
         };
@@ -164,17 +171,31 @@ impl Library {
     ///
     /// [`Error`], where they could not be deleted.
     pub async fn delete(&self, document_id: &str) -> Result<(), Error> {
-        let _writing = self.inner.writing.lock().await;
+        let _turn = self.inner.turns.of(document_id).await;
         self.inner.store.write(Vec::new(), point::of_document(document_id)).await
     }
 
     /// How many chunks are stored of a document.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`], where they could not be counted.
-    pub async fn count(&self, document_id: &str) -> Result<usize, Error> {
+    #[cfg(test)]
+    pub(crate) async fn count(&self, document_id: &str) -> Result<usize, Error> {
         self.inner.store.count(point::of_document(document_id)).await
+    }
+}
+
+impl Inner {
+    /// Makes the vectors that are not there yet, and writes the chunks.
+    async fn store(
+        &self,
+        document: &Document<'_>,
+        chunks: &[Chunk],
+        texts: &[&str],
+        vectors: &mut Vec<Vector>,
+    ) -> Result<(), Error> {
+        self.embedder.embed(texts, Purpose::Document, self.dimension, vectors).await?;
+        let points = chunks.iter().zip(&*vectors);
+        let points = points.map(|(chunk, vector)| Point::new(document, chunk, vector.clone())).collect();
+        let _turn = self.turns.of(document.id).await;
+        self.store.write(points, point::stale(document, chunks.len())).await
     }
 }
 

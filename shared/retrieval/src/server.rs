@@ -62,6 +62,7 @@ struct Update {
     status: String,
 }
 
+#[cfg(test)]
 #[derive(Deserialize)]
 struct Counted {
     count: usize,
@@ -191,6 +192,7 @@ impl Store for Server {
             .collect())
     }
 
+    #[cfg(test)]
     async fn count(&self, filter: Value) -> Result<usize, Error> {
         let body = json!({ "filter": filter, "exact": true });
         let counted: Counted =

@@ -71,14 +71,6 @@ pub struct SettingsError {
     reason: String,
 }
 
-impl SettingsError {
-    /// The variable that cannot be used.
-    #[must_use]
-    pub fn variable(&self) -> &'static str {
-        self.variable
-    }
-}
-
 impl Settings {
     /// Reads the settings by `get`, which is asked for variables by name; an empty value counts as none.
     ///
@@ -98,12 +90,6 @@ impl Settings {
         let get =
             |variable| get(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         Ok(Self { server: server(&get)?, collection: collection(&get)?, provider: provider(&get)? })
-    }
-
-    /// Whether documents are stored by the engine in this process, in the data folder.
-    #[must_use]
-    pub fn embedded(&self) -> bool {
-        self.server.is_none()
     }
 }
 
@@ -194,7 +180,7 @@ mod tests {
     #[test]
     fn nothing_set_is_the_engine_in_this_process_and_words() {
         let settings = read(&[("QDRANT_URL", " "), ("MORAG_EMBEDDING_PROVIDER", "")]).unwrap();
-        assert!(settings.embedded());
+        assert!(settings.server.is_none());
         assert_eq!(settings.collection, "morag_documents");
         assert!(matches!(settings.provider, Provider::Lexical));
     }
@@ -212,7 +198,7 @@ mod tests {
             (vec![("MORAG_EMBEDDING_PROVIDER", "gemini"), ("GEMINI_API_KEY", "a\nb")], "GEMINI_API_KEY"),
         ] {
             let refused = read(&variables).unwrap_err();
-            assert_eq!(refused.variable(), named);
+            assert_eq!(refused.variable, named);
             assert!(refused.to_string().contains(named));
         }
     }

@@ -29,6 +29,7 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     async fn query(&self, vector: Vector, limit: usize, filter: Option<Value>) -> Result<Vec<Found>, Error>;
 
     /// How many points `filter` finds.
+    #[cfg(test)]
     async fn count(&self, filter: Value) -> Result<usize, Error>;
 }
 

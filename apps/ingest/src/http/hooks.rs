@@ -36,9 +36,32 @@ pub enum Hooks {
     Asked {
         /// Who asks it.
         client: Client,
-        /// What it said, and when it was asked.
-        said: Mutex<Option<(Instant, Vec<Secret>)>>,
+        /// What it said.
+        said: Mutex<Said>,
     },
+}
+
+/// What the control plane said of its secrets.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// What it said last; none before it has said anything.
+    secrets: Vec<Secret>,
+    /// When it was asked last, whether or not it answered.
+    asked: Option<Instant>,
+    /// Whether it did not.
+    silent: bool,
+}
+
+impl Said {
+    /// Asks, unless it was asked moments ago.
+    async fn renew(&mut self, client: &Client) -> Result<(), Refusal> {
+        if self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+            (self.asked, self.silent) = (Some(Instant::now()), true);
+            self.secrets = ask(client).await?;
+            self.silent = false;
+        }
+        if self.silent { Err(unverified()) } else { Ok(()) }
+    }
 }
 
 impl Hooks {
@@ -64,22 +87,35 @@ impl Hooks {
             )),
             Self::Known(secrets) => verify(secrets),
             Self::Asked { client, said } => {
+                worth_asking(header, now)?;
                 let mut said = said.lock().await;
-                if let Some((asked, secrets)) = said.as_ref() {
-                    let believed = verify(secrets);
-                    let forged =
-                        believed.as_ref().is_err_and(|refusal| refusal.status == StatusCode::UNAUTHORIZED);
-                    if !forged || asked.elapsed() < ASK_AGAIN {
-                        return believed;
-                    }
+                let believed = verify(&said.secrets);
+                if !believed.as_ref().is_err_and(|refusal| refusal.status == StatusCode::UNAUTHORIZED) {
+                    return believed;
                 }
-                let secrets = ask(client).await?;
-                let believed = verify(&secrets);
-                *said = Some((Instant::now(), secrets));
-                believed
+                said.renew(client).await?;
+                verify(&said.secrets)
             }
         }
     }
+}
+
+/// Whether the control plane may be asked, or waited for, because of a webhook with these headers: one that no secret
+/// would make believable costs nobody anything.
+fn worth_asking<'h>(
+    header: impl Fn(&'static str) -> Option<&'h str>,
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    let there = [webhook::ID, webhook::TIMESTAMP, webhook::SIGNATURE].map(|name| header(name).is_some());
+    let signed = header(webhook::TIMESTAMP).and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let age = signed
+        .and_then(|since| UNIX_EPOCH.checked_add(since))
+        .map(|signed| now.duration_since(signed).unwrap_or_else(|ahead| ahead.duration()));
+    if there == [true; 3] && age.is_some_and(|age| age <= TOLERANCE) {
+        return Ok(());
+    }
+    let rule = format!("is signed within {} s of now, and says so in its headers", TOLERANCE.as_secs());
+    Err(Refusal::bad(format!("This is no webhook: one {rule}")))
 }
 
 async fn ask(client: &Client) -> Result<Vec<Secret>, Refusal> {
@@ -93,9 +129,13 @@ async fn ask(client: &Client) -> Result<Vec<Secret>, Refusal> {
         Err(_) => format!("no answer within {} s", ASK.as_secs()),
     };
     tracing::warn!(why, "the control plane cannot be asked for the secret of its webhooks");
+    Err(unverified())
+}
+
+fn unverified() -> Refusal {
     let detail =
         "The webhook cannot be verified now, because the control plane cannot be asked for its secret";
-    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]

@@ -44,9 +44,11 @@ pub struct Site {
 
 /// All calls.
 pub fn router(site: Arc<Site>) -> Router {
+    // The file, and what a form has besides.
+    let longest =
+        usize::try_from(site.max_upload_bytes).unwrap_or(usize::MAX).saturating_add(2 * LONGEST_BODY);
     let guarded = Router::new()
-        // Its fields are counted one by one.
-        .route("/api/v1/ingest/file", post(submit::file).layer(DefaultBodyLimit::disable()))
+        .route("/api/v1/ingest/file", post(submit::file).layer(DefaultBodyLimit::max(longest)))
         .route("/api/v1/ingest/url", post(submit::url))
         .route("/api/v1/tasks", get(tasks::list))
         .route("/api/v1/tasks/{id}", get(tasks::show).delete(tasks::cancel))

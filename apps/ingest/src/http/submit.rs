@@ -5,13 +5,14 @@ use std::{path::Path, sync::Arc};
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Multipart, Request, State},
+    extract::{FromRequest, Request, State},
 };
 use domain::{ContentType, FileName};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use ingestion::detect::{self, DetectError};
 use serde::Serialize;
 use serde_json::Value;
+use url::Url;
 use uuid::Uuid;
 
 use super::{
@@ -34,11 +35,8 @@ pub(super) struct Accepted {
 }
 
 pub(super) async fn file(State(site): State<Arc<Site>>, request: Request) -> Result<Json<Accepted>, Refusal> {
-    let form = Multipart::from_request(request, &()).await.map_err(|_| {
-        Refusal::bad("No file provided: send it as field `file` of a form of type multipart/form-data")
-    })?;
     let folder = &site.pipeline.parts().folder;
-    let (fields, upload) = upload::read(form, folder, site.max_upload_bytes).await?;
+    let (fields, upload) = upload::read(request, folder, site.max_upload_bytes).await?;
     let wanted = fields.read(&site.networks)?;
     let Some(Upload { incoming, name, size }) = upload else {
         return Err(Refusal::bad("No file provided"));
@@ -48,6 +46,7 @@ pub(super) async fn file(State(site): State<Arc<Site>>, request: Request) -> Res
     let id = Uuid::now_v7();
     let spec = wanted.spec(id, Source::File { name, size }, content_type);
     site.pipeline.accept(id, spec, Some(incoming)).await?;
+    tracing::info!(task = %id, "a file is accepted");
     Ok(accepted(id, message))
 }
 
@@ -62,18 +61,30 @@ pub(super) async fn url(
     if url.chars().count() > LONGEST_URL {
         return Err(Refusal::field("url", format!("must be at most {LONGEST_URL} characters")));
     }
-    let found = detect::content_type_of_url(&url)
-        .map_err(|_| Refusal::field("url", "must begin with http:// or https:// and name a host"))?;
+    let (parsed, found) = page(&url)?;
     let content_type = type_of_url(&wanted, found)?;
     let message = message("URL", &url, wanted.remote);
     let id = Uuid::now_v7();
-    let spec = wanted.spec(id, Source::Url(url), content_type);
+    let spec = wanted.spec(id, Source::Url(parsed.to_string()), content_type);
     site.pipeline.accept(id, spec, None).await?;
+    // What follows the host may be a secret, as the links are that somebody shares.
+    tracing::info!(task = %id, scheme = parsed.scheme(), host = parsed.host_str(), "a URL is accepted");
     Ok(accepted(id, message))
 }
 
+/// A URL as it is kept, and what it leads to. Whoever reads the task would read a password in it, and converters do not
+/// take any.
+fn page(text: &str) -> Result<(Url, ContentType), Refusal> {
+    let no_page = || Refusal::field("url", "must begin with http:// or https:// and name a host");
+    let found = detect::content_type_of_url(text).map_err(|_| no_page())?;
+    let url = Url::parse(text).map_err(|_| no_page())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Refusal::field("url", "must not have a user name or a password"));
+    }
+    Ok((url, found))
+}
+
 fn accepted(task_id: Uuid, message: String) -> Json<Accepted> {
-    tracing::info!(task = %task_id, what = message, "accepted");
     Json(Accepted { task_id, status: "pending", message })
 }
 
@@ -86,9 +97,7 @@ fn message(kind: &str, name: &str, remote: bool) -> String {
 async fn fields(headers: &HeaderMap, request: Request) -> Result<Fields, Refusal> {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.starts_with("multipart/form-data") {
-        let form =
-            Multipart::from_request(request, &()).await.map_err(|error| Refusal::bad(error.body_text()))?;
-        return upload::fields(form).await;
+        return upload::fields(request).await;
     }
     let body = Bytes::from_request(request, &())
         .await
@@ -141,5 +150,25 @@ fn type_of_url(wanted: &Wanted, found: ContentType) -> Result<ContentType, Refus
         Some(said) => Err(Refusal::bad(format!(
             "`source_type` {said} is for files; a URL is web or youtube, or a custom type spelled x-…"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_kept_as_everybody_spells_it() {
+        let kept = |text| page(text).unwrap().0.to_string();
+        assert_eq!(kept("HTTPS://Example.com"), "https://example.com/");
+        assert_eq!(kept("http://example.com:80/a?b=C"), "http://example.com/a?b=C");
+    }
+
+    #[test]
+    fn a_url_with_a_password_is_refused_by_its_fields_name() {
+        for text in ["https://me:secret@example.com/", "https://me@example.com/", "https://:x@example.com/"] {
+            let refusal = page(text).unwrap_err();
+            assert_eq!(refusal, Refusal::field("url", "must not have a user name or a password"));
+        }
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Site, refusal::Refusal};
 use crate::{
-    pipeline::Seen,
+    pipeline::Headway,
     store::Cancelled,
     task::{Entry, Source, Task},
 };
@@ -50,7 +50,7 @@ pub(super) struct View {
 }
 
 impl View {
-    fn of(task: Task, seen: Option<Seen>, history: Option<Vec<Entry>>) -> Self {
+    fn of(task: Task, seen: Option<Headway>, history: Option<Vec<Entry>>) -> Self {
         let seen = seen.filter(|_| !task.phase.has_ended()).unwrap_or_default();
         let size_bytes = match task.spec.source {
             Source::File { size, .. } => Some(size),
@@ -60,7 +60,7 @@ impl View {
             task_id: task.id,
             status: task.phase.status(),
             stage: task.stage.name(),
-            progress: seen.progress.unwrap_or_else(|| task.stage.progress()),
+            progress: task.progress(seen.progress),
             message: seen.message,
             remote_job_id: task.remote_job_id,
             remote_progress: seen.remote_percentage,
@@ -113,7 +113,11 @@ pub(super) async fn list(
         }
     };
     let tasks = site.pipeline.store().recent(limit).await?;
-    let tasks = tasks.iter().map(|task| View::of(task.clone(), site.pipeline.seen(task.id), None)).collect();
+    let view = |task: Task| {
+        let seen = site.pipeline.seen(task.id);
+        View::of(task, seen, None)
+    };
+    let tasks = tasks.into_iter().map(view).collect();
     Ok(Json(Listed { tasks }))
 }
 

@@ -188,7 +188,7 @@ impl Pipeline {
         while let Ok(late) = heard.try_recv() {
             self.hear(id, late, running).await;
         }
-        *running.seen() = super::Seen::default();
+        *running.seen() = super::Headway::default();
         made.filter(|made| made.is_ok() || !running.cancel.is_cancelled())
     }
 
@@ -202,7 +202,7 @@ impl Pipeline {
         match heard {
             Heard::Note(note) => {
                 if note.stage.is_some() {
-                    *running.seen() = super::Seen::default();
+                    *running.seen() = super::Headway::default();
                 }
                 if let Err(error) = self.parts.store.note(id, note, self.parts.clock.now()).await {
                     // A line of the history is no reason to give a conversion up.

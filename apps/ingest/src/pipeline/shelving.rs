@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use retrieval::{Chunk, ChunkRules, Document};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::Pipeline;
 use crate::{
-    store::StoreError,
+    seams::ShelfError,
+    store::{Left, StoreError},
     task::{Content, Phase, Spec, Task},
 };
 
-/// How often a library that may work later is tried, which is about half an hour.
-const MOST_TRIES: u32 = 12;
+/// How long a library that may work later is tried, by each run of the service: what an hour of work has made is not given
+/// up because of an outage that somebody mends within a day.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The waits between the tries: each is twice the one before it, up to the longest.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -20,36 +23,61 @@ impl Pipeline {
     /// Stores the conversion that was taken, and ends the task.
     pub(super) async fn shelve(&self, task: &Task) -> Result<(), StoreError> {
         let parts = &self.parts;
-        let Some(content) = parts.store.content(task.id).await? else {
-            let error = "The conversion that was taken is not there any more.".to_owned();
-            parts.store.fail(task.id, Phase::Storing, error, parts.clock.now()).await?;
-            return Ok(());
-        };
-        let stored = match chunks(&task.spec, content.text.clone()).await {
-            Ok(chunks) => self.store_chunks(task, &content, &chunks).await?,
-            Err(error) => Err(error),
-        };
-        let now = parts.clock.now();
-        match stored {
-            Ok(stored) => {
-                parts.store.succeed(task.id, result(task, &content, stored), now).await?;
+        match self.stored(task).await? {
+            Ok(result) => {
+                parts.store.succeed(task.id, result, parts.clock.now()).await?;
             }
             Err(error) => {
                 self.leave_nothing(task).await;
                 let error = format!("The document could not be stored: {error}");
-                parts.store.fail(task.id, Phase::Storing, error, now).await?;
+                parts.store.fail(task.id, Phase::Storing, error, Left::Nothing, parts.clock.now()).await?;
             }
         }
         Ok(())
     }
 
-    /// How many chunks were stored, or why they cannot be.
+    /// Tries until the document is stored, or cannot be. Returns the task's result, or why there is none.
+    async fn stored(&self, task: &Task) -> Result<Result<Value, String>, StoreError> {
+        let (begun, mut wait, mut told) = (Instant::now(), WAITS.0, false);
+        loop {
+            let error = match self.try_to_store(task).await? {
+                Ok(result) => return Ok(Ok(result)),
+                Err(error) => error,
+            };
+            if !error.retryable || begun.elapsed() >= LONGEST {
+                return Ok(Err(error.message));
+            }
+            tracing::warn!(task = %task.id, error = error.message, "chunks cannot be stored; trying again");
+            if !told {
+                let what = format!("The library cannot store it now, and is tried again: {}", error.message);
+                self.parts.store.remember(task.id, "storing_failed", what, self.parts.clock.now()).await?;
+                told = true;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+
+    /// Stores the document, a few at once: their texts and chunks are in memory only that long.
+    async fn try_to_store(&self, task: &Task) -> Result<Result<Value, ShelfError>, StoreError> {
+        let _permit = self.shelving.acquire().await.map_err(|_| StoreError::Ending)?;
+        let Some(content) = self.parts.store.content(task.id).await? else {
+            return Ok(Err(for_good("the conversion that was taken is not there any more")));
+        };
+        let chunks = match chunks(&task.spec, content.text.clone()).await {
+            Ok(chunks) => chunks,
+            Err(error) => return Ok(Err(for_good(error))),
+        };
+        let stored = self.store_chunks(task, &content, &chunks).await;
+        Ok(stored.map(|stored| result(task, &content, stored)))
+    }
+
     async fn store_chunks(
         &self,
         task: &Task,
         content: &Content,
         chunks: &[Chunk],
-    ) -> Result<Result<usize, String>, StoreError> {
+    ) -> Result<usize, ShelfError> {
         let (id, metadata) = (task.id.to_string(), metadata(task, content));
         let document = Document {
             id: &task.spec.document_id,
@@ -59,25 +87,7 @@ impl Pipeline {
             source_type: task.spec.content_type.as_str(),
             processing_method: method(task),
         };
-        let mut wait = WAITS.0;
-        for tries in 1.. {
-            match self.parts.shelf.store(document, chunks).await {
-                Ok(stored) => return Ok(Ok(stored)),
-                Err(error) if !error.retryable || tries == MOST_TRIES => return Ok(Err(error.message)),
-                Err(error) => {
-                    tracing::warn!(task = %task.id, error = error.message, "chunks cannot be stored; trying again");
-                    if tries == 1 {
-                        let what =
-                            format!("The library cannot store it now, and is tried again: {}", error.message);
-                        let now = self.parts.clock.now();
-                        self.parts.store.remember(task.id, "storing_failed", what, now).await?;
-                    }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(WAITS.1);
-                }
-            }
-        }
-        Ok(Err("it was tried too often".to_owned()))
+        self.parts.shelf.store(document, chunks).await
     }
 
     /// Removes what was stored of a document that is this task's own. One that has a name of its own may have been there
@@ -89,6 +99,10 @@ impl Pipeline {
             tracing::warn!(task = %task.id, error = error.message, "chunks of a failed task are left");
         }
     }
+}
+
+fn for_good(message: impl Into<String>) -> ShelfError {
+    ShelfError { message: message.into(), retryable: false }
 }
 
 /// Cuts a text, away from the threads that serve connections.

@@ -42,7 +42,7 @@ impl Bench {
     }
 
     async fn take(&self, id: Uuid, text: &str) -> bool {
-        self.store.take(id, content(text), "remote", NOW).await.unwrap()
+        self.store.take(id, content(text), "remote", Left::Nothing, NOW).await.unwrap()
     }
 
     async fn events(&self, id: Uuid) -> Vec<String> {
@@ -68,8 +68,8 @@ async fn a_task_goes_its_way_once() {
     assert_eq!(bench.store.cancel(id, NOW).await.unwrap(), Cancelled::TooLate(Phase::Storing));
     assert!(bench.store.succeed(id, json!({"chunks_stored": 2}), NOW).await.unwrap());
     assert!(!bench.store.succeed(id, json!({}), NOW).await.unwrap());
-    assert!(!bench.store.fail(id, Phase::Storing, "late".to_owned(), NOW).await.unwrap());
-    assert!(!bench.store.fail(id, Phase::Succeeded, "late".to_owned(), NOW).await.unwrap());
+    assert!(!bench.store.fail(id, Phase::Storing, "late".to_owned(), Left::Nothing, NOW).await.unwrap());
+    assert!(!bench.store.fail(id, Phase::Succeeded, "late".to_owned(), Left::Nothing, NOW).await.unwrap());
     assert_eq!(bench.store.content(id).await.unwrap(), None);
     assert_eq!(bench.events(id).await, ["accepted", "started", "resumed", "continued", "completed"]);
 }
@@ -84,9 +84,9 @@ async fn of_many_that_want_to_end_or_continue_a_task_one_wins() {
             let store = bench.store.clone();
             tokio::spawn(async move {
                 match racer % 3 {
-                    0 => store.take(id, content("t"), "remote", NOW).await.unwrap(),
+                    0 => store.take(id, content("t"), "remote", Left::Nothing, NOW).await.unwrap(),
                     1 => store.cancel(id, NOW).await.unwrap() == Cancelled::Done,
-                    _ => store.fail(id, Phase::Converting, "f".to_owned(), NOW).await.unwrap(),
+                    _ => store.fail(id, Phase::Converting, "f".to_owned(), Left::Nothing, NOW).await.unwrap(),
                 }
             })
         });
@@ -132,6 +132,28 @@ async fn a_cancelled_task_leaves_its_job_to_be_cancelled_also_when_it_is_told_la
     bench.store.seen_to(early, "done".to_owned(), NOW).await.unwrap();
     assert_eq!(bench.store.abandoned().await.unwrap(), expected[1..]);
     assert_eq!(bench.events(early).await.iter().filter(|event| *event == "remote_job_cancelled").count(), 1);
+}
+
+#[tokio::test]
+async fn a_run_after_a_restart_keeps_the_stage_and_the_first_decision() {
+    let bench = Bench::new();
+    let id = bench.accepted("d", None).await;
+    bench.store.begin(id, NOW).await.unwrap();
+    let decided = |reason: &str, stage| {
+        let decision = Some(json!({"reason": reason}));
+        bench.store.note(id, Note { decision, ..Note::of("decided", "").at(stage) }, NOW)
+    };
+    decided("workers_idle", Stage::CreatingRemoteJob).await.unwrap();
+    let waiting = Note::of("remote_job_created", "").at(Stage::WaitingForRemoteCompletion);
+    bench.store.note(id, waiting, NOW).await.unwrap();
+    decided("resumed", Stage::CreatingRemoteJob).await.unwrap();
+    let task = bench.store.task(id).await.unwrap().unwrap();
+    assert_eq!(task.stage, Stage::WaitingForRemoteCompletion);
+    assert_eq!(task.decision, Some(json!({"reason": "workers_idle"})));
+    decided("unreachable", Stage::LocalProcessing).await.unwrap();
+    let task = bench.store.task(id).await.unwrap().unwrap();
+    assert_eq!(task.stage, Stage::LocalProcessing);
+    assert_eq!(task.decision, Some(json!({"reason": "unreachable"})));
 }
 
 #[tokio::test]

@@ -16,11 +16,11 @@ use domain::{ContentType, Timestamp, Tried};
 use futures::future::BoxFuture;
 use ingest::{
     clock::Clock,
-    folder::Folder,
+    folder::{Folder, Incoming},
     pipeline::{Limits, Parts, Pipeline, Workers},
-    seams::{Conversion, Courier, Made, Message, Shelf, ShelfError, Work},
+    seams::{Conversion, Courier, Made, Message, Shelf, ShelfError, Unmade, Work},
     secret::SigningSecret,
-    store::Store,
+    store::{Left, Store},
     task::{Content, Entry, Source, Spec, Task},
 };
 use retrieval::{Chunk, Document, Hit};
@@ -50,6 +50,8 @@ pub(crate) struct World {
     converts: Box<Converts>,
     stores: Box<Stores>,
     carries: Box<Carries>,
+    /// What conversions that fail leave behind.
+    left: Left,
     /// What is stored.
     pub(crate) chunks: Mutex<BTreeMap<Key, (String, serde_json::Value)>>,
     store_calls: AtomicUsize,
@@ -67,6 +69,7 @@ impl World {
             converts: Box::new(|work| Box::pin(async move { as_text(&work) })),
             stores: Box::new(|_| Box::pin(async { Ok(()) })),
             carries: Box::new(|_| Box::pin(async { Tried::Taken })),
+            left: Left::Nothing,
             chunks: Mutex::default(),
             store_calls: AtomicUsize::new(0),
             told: Mutex::default(),
@@ -79,6 +82,11 @@ impl World {
         converts: impl Fn(Work) -> F + Send + Sync + 'static,
     ) -> Self {
         Self { converts: Box::new(move |work| Box::pin(converts(work))), ..self }
+    }
+
+    /// Conversions that fail leave this behind.
+    pub(crate) fn leaving(self, left: Left) -> Self {
+        Self { left, ..self }
     }
 
     /// `stores` is given how often it was called before, and what it does comes after the chunks are stored.
@@ -112,15 +120,16 @@ pub(crate) fn as_text(work: &Work) -> Result<Made, String> {
 
 pub(crate) fn made(text: &str, method: &'static str) -> Made {
     let metadata = Map::from_iter([("converter".to_owned(), json!("scripted"))]);
-    Made { content: Content { text: text.to_owned(), metadata, processing_time: 1.5 }, method }
+    let content = Content { text: text.to_owned(), metadata, processing_time: 1.5 };
+    Made { content, method, left: Left::Nothing }
 }
 
 struct Scripted(Arc<World>);
 
 #[async_trait]
 impl Conversion for Scripted {
-    async fn convert(&self, work: Work) -> Result<Made, String> {
-        (self.0.converts)(work).await
+    async fn convert(&self, work: Work) -> Result<Made, Unmade> {
+        (self.0.converts)(work).await.map_err(|message| Unmade { message, left: self.0.left.clone() })
     }
 
     async fn abandon(&self, job_id: &str) -> Result<String, String> {
@@ -240,11 +249,16 @@ impl Bench {
         self.dir.path()
     }
 
-    pub(crate) async fn accept(&self, spec: Spec, text: &str) -> Uuid {
-        let id = Uuid::now_v7();
+    /// A source that has arrived.
+    pub(crate) fn incoming(&self, text: &str) -> Incoming {
         let mut incoming = self.pipeline.parts().folder.incoming().unwrap();
         std::io::Write::write_all(&mut incoming.take().unwrap(), text.as_bytes()).unwrap();
-        self.pipeline.accept(id, spec, Some(incoming)).await.unwrap();
+        incoming
+    }
+
+    pub(crate) async fn accept(&self, spec: Spec, text: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        self.pipeline.accept(id, spec, Some(self.incoming(text))).await.unwrap();
         id
     }
 
@@ -285,6 +299,14 @@ impl Bench {
             {
                 return task;
             }
+            wait.longer().await;
+        }
+    }
+
+    /// Waits until this has happened to a task.
+    pub(crate) async fn happened(&self, id: Uuid, event: &str) {
+        let mut wait = Wait::default();
+        while !self.events(id).await.iter().any(|found| found == event) {
             wait.longer().await;
         }
     }

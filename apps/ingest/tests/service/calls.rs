@@ -114,6 +114,18 @@ async fn what_cannot_be_ingested_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_form_that_hides_its_beginning_or_a_fields_head_is_not_kept_in_memory() {
+    let site = Site::start(World::new()).await;
+    let longest = (1 << 20) + (512 << 10);
+    let head = "--a-boundary-that-is-nowhere-else\r\nx: ";
+    for begin in ["", head] {
+        let body = [begin.as_bytes(), &vec![b'x'; longest + 1 - begin.len()]].concat();
+        let answer = site.form(&body).await;
+        assert_eq!(answer.status, 413, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_file_of_the_largest_size_is_taken() {
     let site = Site::start(World::new()).await;
     let id = site.accepted("a.md", &vec![b'x'; usize::try_from(MOST).unwrap()], &[]).await;

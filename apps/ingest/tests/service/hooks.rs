@@ -142,7 +142,7 @@ async fn control_plane(secrets: Vec<String>) -> (client::Client, Arc<AtomicUsize
 
 #[tokio::test]
 async fn the_control_plane_is_asked_for_its_secret_once() {
-    let (client, asked) = control_plane(vec![secret().reveal()]).await;
+    let (client, asked) = control_plane(vec![secret().reveal().to_owned()]).await;
     let site = Site::with(World::new(), Guard::Loopback, Hooks::of(client)).await;
     assert_eq!(asked.load(Ordering::SeqCst), 0, "nobody is asked before a webhook comes");
     for id in ["m1", "m2", "m3"] {
@@ -153,6 +153,22 @@ async fn the_control_plane_is_asked_for_its_secret_once() {
         assert_eq!(post(&site, forged).await.status, 401);
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1, "forged webhooks make nobody ask again and again");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_does_not_say_its_secret_is_not_asked_by_every_webhook() {
+    // It answers, but not with a secret.
+    let (client, asked) = control_plane(vec!["none".to_owned()]).await;
+    let site = Site::with(World::new(), Guard::Loopback, Hooks::of(client)).await;
+    let stale = sent("m1", NOW - 400, event("j", "t"));
+    assert_eq!(post(&site, stale).await.status, 400);
+    let bare = site.request("POST", "/api/v1/webhooks/remote-jobs").body(event("j", "t"));
+    assert_eq!(site.send(bare).await.status, 400);
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "nobody is asked because of what cannot be believed");
+    for _ in 0..5 {
+        assert_eq!(post(&site, sent("m1", NOW, event("j", "t"))).await.status, 503);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -9,14 +9,16 @@ use std::{
 };
 
 use domain::Tried;
+use futures::FutureExt;
 use ingest::{
     deliveries::message_id,
-    seams::{Heard, ShelfError},
-    store::{Cancelled, Note},
+    seams::{Heard, Made, ShelfError},
+    store::{Cancelled, Left, Note},
     task::{Phase, Stage},
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::bench::{Bench, World, as_text, made, spec};
 
@@ -88,7 +90,7 @@ async fn progress_is_seen_and_what_happened_is_remembered() {
     let id = bench.accept(spec("d"), "x").await;
     let task = bench.until(id, |task| task.stage == Stage::WaitingForRemoteCompletion).await;
     assert_eq!(task.remote_job_id.as_deref(), Some("j"));
-    let seen = async |holds: fn(&ingest::pipeline::Seen) -> bool| loop {
+    let seen = async |holds: fn(&ingest::pipeline::Headway) -> bool| loop {
         match bench.pipeline.seen(id).filter(holds) {
             Some(seen) => break seen,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -98,6 +100,11 @@ async fn progress_is_seen_and_what_happened_is_remembered() {
     opened.add_permits(1);
     let local = seen(|seen| seen.progress == Some(0.55)).await;
     assert_eq!((local.remote_percentage, local.message.as_deref()), (None, Some("Reading")));
+    let task = bench.task(id).await;
+    assert_eq!([None, Some(0.1), Some(0.55)].map(|here| task.progress(here)), [0.4, 0.4, 0.55]);
+    let from_the_start = ingest::task::Task { remote_job_id: None, ..task };
+    let shown = [None, Some(0.1), Some(0.25)].map(|here| from_the_start.progress(here));
+    assert_eq!(shown, [0.1, 0.1, 0.25]);
     opened.add_permits(1);
     bench.ended(id).await;
     assert_eq!(
@@ -241,6 +248,67 @@ async fn a_cancelled_task_ends_at_once_and_its_job_is_cancelled() {
     assert_eq!(bench.files(), 0);
 }
 
+/// Tells that this job was created.
+fn created(job: &str) -> Note {
+    let created = Note::of("remote_job_created", "").at(Stage::WaitingForRemoteCompletion);
+    Note { remote_job_id: Some(job.to_owned()), ..created }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_may_still_run_is_cancelled_when_a_local_conversion_is_taken() {
+    let world = World::new()
+        .converting(|work| async move {
+            work.notes.note(created("early"));
+            Ok(Made { left: Left::Job(Some("found late".to_owned())), ..as_text(&work)? })
+        })
+        .storing(|_| std::future::pending());
+    let bench = Bench::new(world).await;
+    let id = bench.accept(spec("d"), "x").await;
+    // Storing takes its time, and the job is not left running meanwhile.
+    bench.happened(id, "remote_job_cancelled").await;
+    assert_eq!(*bench.world.abandoned.lock().unwrap(), ["found late"]);
+    let task = bench.task(id).await;
+    assert_eq!((task.phase, task.remote_job_id.as_deref()), (Phase::Storing, Some("found late")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_may_still_run_is_cancelled_when_its_task_fails_or_panics() {
+    let world = World::new().leaving(Left::Job(None)).converting(|work| async move {
+        let document = work.task.spec.document_id.clone();
+        work.notes.note(created(&document));
+        tokio::task::yield_now().await;
+        assert!(document != "panics", "a fault");
+        Err("The remote conversion failed.".to_owned())
+    });
+    let bench = Bench::new(world).await;
+    for document in ["fails", "panics"] {
+        let id = bench.accept(spec(document), "x").await;
+        assert_eq!(bench.ended(id).await.phase, Phase::Failed);
+        bench.happened(id, "remote_job_cancelled").await;
+    }
+    assert_eq!(*bench.world.abandoned.lock().unwrap(), ["fails", "panics"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_hangs_up_changes_nothing() {
+    let world = World::new().converting(|work| async move {
+        if work.task.spec.document_id == "slow" {
+            work.cancel.cancelled().await;
+        }
+        as_text(&work)
+    });
+    let bench = Bench::new(world).await;
+    // Each future is polled once and dropped.
+    let accepted = Uuid::now_v7();
+    let accepting = bench.pipeline.accept(accepted, spec("d"), Some(bench.incoming("x")));
+    assert!(accepting.now_or_never().is_none());
+    bench.happened(accepted, "completed").await;
+    let slow = bench.accept(spec("slow"), "x").await;
+    bench.happened(slow, "started").await;
+    assert!(bench.pipeline.cancel(slow).now_or_never().is_none());
+    assert_eq!(bench.ended(slow).await.phase, Phase::Failed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_waits_for_its_turn_is_cancelled_with_its_source() {
     let world = World::new().converting(|_| std::future::pending());
@@ -271,9 +339,10 @@ async fn a_conversion_that_comes_after_the_cancel_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_library_that_is_away_is_tried_again_and_one_that_refuses_is_not() {
+    // By then it was away for most of a day.
     let away = |calls| async move {
         let message = "The library is away.".to_owned();
-        if calls < 5 { Err(ShelfError { message, retryable: true }) } else { Ok(()) }
+        if calls < 250 { Err(ShelfError { message, retryable: true }) } else { Ok(()) }
     };
     let bench = Bench::new(World::new().storing(away)).await;
     let id = bench.accept(spec("d"), "x").await;

@@ -116,7 +116,7 @@ async fn what_is_sent_is_believed_by_the_libraries_of_standard_webhooks() {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()))
         .collect();
-    let webhook = standardwebhooks::Webhook::new(&secret().reveal()).unwrap();
+    let webhook = standardwebhooks::Webhook::new(secret().reveal()).unwrap();
     webhook.verify(body.as_bytes(), &headers).unwrap();
 }
 

@@ -40,9 +40,11 @@ fn is_page(url: &str, content_type: &ContentType) -> Result<(), ConversionError>
         return Err(ConversionError::Invalid(format!("{error}.")));
     }
     match content_type {
-        ContentType::Web | ContentType::Youtube => Ok(()),
-        other => Err(ConversionError::Invalid(format!(
-            "A URL is converted as web or youtube, not as {other}; download the file first."
-        ))),
+        ContentType::Web | ContentType::Youtube | ContentType::Custom(_) => Ok(()),
+        ContentType::Audio | ContentType::Video | ContentType::Document | ContentType::Image => {
+            Err(ConversionError::Invalid(format!(
+                "A URL is converted as web, youtube or x-…, not as {content_type}; download the file first."
+            )))
+        }
     }
 }

@@ -71,6 +71,11 @@ impl Ingestion {
     /// with [`crate::Takeover::Unconfirmed`]: the remote job may then be completed too, so a caller must continue a task
     /// once, by a write of its own that is conditional on nobody having continued it.
     ///
+    /// **Falling back has a bound**: local work begins at the latest 20 s and twice
+    /// [`RemoteSettings::longest_question`] (30 s by default) after the task's deadline, or after the call if that is
+    /// later. So long the questions may take, a look at the job of an earlier run, the takeover (10 s), and the arrival of
+    /// a result that is there when time is up (10 s).
+    ///
     /// **It may be repeated** under the same task id, after a crash at any point: there is one upload and one job under
     /// that id, and a job that is there already is waited for, whatever else would be decided now. The fields of the
     /// task that say so must be the same each time.
@@ -96,8 +101,8 @@ impl Ingestion {
         tokio::select! {
             biased;
             () = task.cancel.cancelled() => {
-                run.let_go().await;
-                Err(ConversionError::Cancelled { job_id: run.job_id() })
+                let takeover = run.let_go().await;
+                Err(ConversionError::Cancelled { job_id: run.job_id(), takeover })
             }
             outcome = run.run() => outcome,
         }

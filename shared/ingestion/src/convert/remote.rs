@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::run::{Known, Run};
 use crate::{
-    Converted, Event, Events, FallbackReason, LocalConversion, Pace, Source,
+    Converted, Event, Events, FallbackReason, LocalConversion, Pace, Source, detect,
     questions::{self, NoAnswer, is_denied},
 };
 
@@ -23,8 +23,8 @@ const TOLD: u32 = 6;
 /// The waits between tries to reach a control plane that is away.
 const AWAY: RetryPolicy =
     RetryPolicy { tries: u32::MAX, base: Duration::from_secs(1), cap: Duration::from_secs(15) };
-/// The longest time for a result to arrive that is there when time is up.
-const FETCH: Duration = Duration::from_secs(60);
+/// The longest time for a result to arrive that is there when time is up. Local work waits for it.
+const FETCH: Duration = Duration::from_secs(10);
 
 /// What is told of a job when it changes.
 #[derive(PartialEq)]
@@ -52,7 +52,7 @@ impl<L: LocalConversion, E: Events> Run<'_, L, E> {
             return Err(FallbackReason::Deadline);
         }
         let source = match &self.task.source {
-            Source::Url(url) => url.clone(),
+            Source::Url(url) => detect::with_small_scheme(url),
             Source::File { path, name } => self.upload(path, name).await?,
         };
         let request = self.request(source);

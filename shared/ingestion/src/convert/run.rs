@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::takeover::Settled;
 use crate::{
     ConversionError, ConversionTask, Converted, Decision, Event, Events, FallbackReason, LocalConversion,
-    Method, Outcome, Reason, RemoteSettings, Takeover,
+    Method, Outcome, RemoteSettings, Takeover,
     convert::idempotency_key,
     decision::{resumed, without_fallback},
     questions,
@@ -91,6 +91,11 @@ impl<'a, L: LocalConversion, E: Events> Run<'a, L, E> {
         }
     }
 
+    /// What the rules alone say. Where they are against it, there is nothing to be said of a remote job.
+    pub(super) fn rules(&self) -> Decision {
+        self.settings.should_use_remote(&self.task.content_type, self.task.requested)
+    }
+
     pub(super) async fn run(&self) -> Result<Outcome, ConversionError> {
         let decision = self.decide().await;
         tracing::info!(task_id = %self.task.task_id, reason = %decision.reason, explanation = %decision, "decided");
@@ -111,8 +116,7 @@ impl<'a, L: LocalConversion, E: Events> Run<'a, L, E> {
     }
 
     async fn decide(&self) -> Decision {
-        let (task, settings) = (self.task, self.settings);
-        let rules = settings.should_use_remote(&task.content_type, task.requested);
+        let (task, settings, rules) = (self.task, self.settings, self.rules());
         if !rules.is_remote() {
             return rules;
         }
@@ -150,8 +154,13 @@ impl<'a, L: LocalConversion, E: Events> Run<'a, L, E> {
         self.events.tell(Event::FallingBack { reason: &reason });
         match self.settle(reason).await {
             Settled::Remote(converted) => Ok(self.remote(decision, converted)),
-            Settled::Local(_, reason) if !self.task.fallback_to_local => {
-                Err(ConversionError::Remote { decision: Box::new(decision), reason, job_id: self.job_id() })
+            Settled::Local(takeover, reason) if !self.task.fallback_to_local => {
+                Err(ConversionError::Remote {
+                    decision: Box::new(decision),
+                    reason,
+                    job_id: self.job_id(),
+                    takeover: Some(takeover),
+                })
             }
             Settled::Local(Takeover::Unconfirmed, reason) => {
                 self.locally_though_unconfirmed(Grounds { decision, fallback: Some(reason) }).await
@@ -184,9 +193,7 @@ impl<'a, L: LocalConversion, E: Events> Run<'a, L, E> {
         converted: Result<Converted, String>,
     ) -> Result<Outcome, ConversionError> {
         let Grounds { decision, fallback } = grounds;
-        // The rules alone were against it, so there is nothing to be said of a job.
-        let by_rules =
-            matches!(decision.reason, Reason::NotRequested | Reason::NotEnabled | Reason::TypeNotSupported);
+        let takeover = self.rules().is_remote().then_some(takeover);
         match converted {
             Ok(converted) => Ok(Outcome {
                 converted,
@@ -194,13 +201,14 @@ impl<'a, L: LocalConversion, E: Events> Run<'a, L, E> {
                 decision,
                 remote_job_id: self.job_id(),
                 fallback,
-                takeover: (!by_rules).then_some(takeover),
+                takeover,
             }),
             Err(message) => Err(ConversionError::Local {
                 message,
                 decision: Box::new(decision),
                 fallback,
                 job_id: self.job_id(),
+                takeover,
             }),
         }
     }

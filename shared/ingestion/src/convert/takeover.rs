@@ -15,7 +15,7 @@ use tokio::{
 
 use super::run::{Grounds, Known, Run};
 use crate::{
-    ConversionError, Converted, Events, FallbackReason, LocalConversion, Outcome, Takeover,
+    ConversionError, Converted, Event, Events, FallbackReason, LocalConversion, Outcome, Takeover,
     questions::{NoAnswer, is_denied},
 };
 
@@ -102,11 +102,20 @@ impl<L: LocalConversion, E: Events> Run<'_, L, E> {
         timeout(LONGEST_END, trying).await.unwrap_or(Err(too_long))
     }
 
-    /// Cancels the remote job of a task that is given up, as well as can be.
-    pub(super) async fn let_go(&self) {
-        if self.end_job(false).await.is_err() {
-            tracing::warn!(task_id = %self.task.task_id, job_id = self.job_id(), "the remote job could not be cancelled");
+    /// Cancels the remote job of a task that is given up, as well as can be, and says what became of it.
+    pub(super) async fn let_go(&self) -> Option<Takeover> {
+        if !self.rules().is_remote() {
+            return None;
         }
+        Some(match self.end_job(false).await {
+            Ok(End::NoJob) => Takeover::NoJob,
+            Ok(End::Confirmed) => Takeover::Confirmed,
+            Ok(End::Completed(_)) => Takeover::CompletedUnusable,
+            Err(_) => {
+                tracing::warn!(task_id = %self.task.task_id, job_id = self.job_id(), "the remote job could not be cancelled");
+                Takeover::Unconfirmed
+            }
+        })
     }
 
     async fn try_to_end(&self, takeover: bool) -> Result<End, Unconfirmed> {
@@ -133,7 +142,7 @@ impl<L: LocalConversion, E: Events> Run<'_, L, E> {
             Known::Maybe => match self.earlier_job().await {
                 Ok(found) => {
                     self.learn(found.clone().map_or(Known::None, Known::Job));
-                    Ok(found)
+                    Ok(found.inspect(|job_id| self.events.tell(Event::Found { job_id })))
                 }
                 Err(no_answer) => {
                     Err(Unconfirmed { retryable: matches!(no_answer, NoAnswer::Away(_)), pause: None })
@@ -142,7 +151,10 @@ impl<L: LocalConversion, E: Events> Run<'_, L, E> {
             // Asked for once more, and created now if the request is still on its way: then that finds a job that is ended,
             // and makes none of its own that nobody would know of.
             Known::Asked(request) => match self.create_job(&request).await {
-                Ok(job_id) => Ok(Some(job_id)),
+                Ok(job_id) => {
+                    self.events.tell(Event::Found { job_id: &job_id });
+                    Ok(Some(job_id))
+                }
                 Err(_) if matches!(self.known(), Known::None) => Ok(None),
                 Err(error) => Err(Unconfirmed::from(&error)),
             },

@@ -135,6 +135,19 @@ async fn a_url_is_named_and_not_uploaded() {
 }
 
 #[tokio::test]
+async fn a_url_may_be_of_an_own_type_and_is_named_as_the_control_plane_takes_it() {
+    let (plane, mut recording) = (Plane::start().await, recording());
+    recording.task.source = Source::Url("HTTPS://Example.com/Feed".to_owned());
+    recording.task.content_type = "x-feed".parse().unwrap();
+    plane.answers(Asked::Workers, [workers(true, "x-feed")]);
+    let content_types = vec![recording.task.content_type.clone()];
+    let ingestion = Ingestion::new(plane.client(), RemoteSettings { content_types, ..enabled() });
+    let outcome = ingestion.convert(&recording.task, &Local::new(), &()).await.unwrap();
+    assert_eq!(outcome.method, Method::Remote);
+    assert_eq!(plane.last(Asked::Create).json()["source_file_path"], "https://Example.com/Feed");
+}
+
+#[tokio::test]
 async fn nothing_is_touched_when_the_rules_are_against_it() {
     let (plane, mut recording) = (Plane::start().await, recording());
     // Not even when an earlier run, under other settings, has left a job.
@@ -154,7 +167,7 @@ async fn nothing_is_touched_when_the_rules_are_against_it() {
     }
     not_requested.cancel.cancel();
     let given_up = plane.ingestion().convert(&not_requested, &Local::new(), &()).await;
-    assert!(matches!(given_up, Err(ConversionError::Cancelled { job_id: None })));
+    assert!(matches!(given_up, Err(ConversionError::Cancelled { job_id: None, takeover: None })));
     assert!(plane.seen().is_empty());
 }
 
@@ -175,9 +188,10 @@ async fn what_is_no_source_is_refused_before_any_call() {
         (file(folder), "is a directory"),
         (file(empty), "is empty; there is nothing to convert."),
         (url("talk.mp3", "web"), "\"talk.mp3\" is not an http:// or https:// URL."),
+        (url("https://example.com/a b", "web"), "has spaces or control characters"),
         (
             url("https://example.com/talk.mp3", "audio"),
-            "as web or youtube, not as audio; download the file first.",
+            "as web, youtube or x-…, not as audio; download the file first.",
         ),
         (of(recording.task.source.clone(), "audio", ""), "must be 1 to 255 characters"),
         (of(recording.task.source.clone(), "audio", "a\nb"), "without control characters"),
@@ -273,6 +287,25 @@ async fn a_creation_that_is_not_answered_may_have_made_a_job_which_is_found_and_
         assert_eq!((plane.count(Asked::Create), plane.count(Asked::Cancel)), (asked + 1, 1));
         assert_eq!(plane.last(Asked::Cancel).json(), json!({"takeover": true}));
         assert_eq!(ran.ok().remote_job_id.as_deref(), Some("job-1"));
+        assert_eq!(ran.told[2..], ["found job-1", "local 50 half of it"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_local_is_not_allowed_a_job_that_is_found_at_the_end_is_told_with_what_became_of_it() {
+    for (answer, takeover) in [
+        (Reply::refused("cancelled"), Takeover::Confirmed),
+        (Reply::problem(Kind::Unauthorized, "Revoked."), Takeover::Unconfirmed),
+    ] {
+        let (plane, mut recording) = (Plane::start().await, recording());
+        recording.task.fallback_to_local = false;
+        let created = Reply::json(&json!({"job_id": "job-1", "status": "pending", "created_at": "c"}));
+        plane.answers(Asked::Create, [vec![Reply::bare(504); 5], vec![created]].concat());
+        plane.answers(Asked::Cancel, [answer]);
+        let ran = run(&plane, &recording.task).await;
+        let error = ran.result.unwrap_err();
+        assert_eq!((error.remote_job_id(), error.takeover()), (Some("job-1"), Some(takeover)));
+        assert_eq!(ran.told.last().unwrap(), "found job-1");
     }
 }
 
@@ -354,10 +387,11 @@ async fn where_local_is_not_allowed_the_failure_is_the_end() {
     plane.statuses(&["failed"]);
     plane.answers(Asked::Cancel, [Reply::refused("failed")]);
     let ran = run(&plane, &recording.task).await;
-    let Err(ConversionError::Remote { reason, job_id, decision }) = &ran.result else {
+    let Err(error @ ConversionError::Remote { reason, decision, .. }) = &ran.result else {
         panic!("{:?}", ran.result)
     };
-    assert_eq!((reason.as_str(), job_id.as_deref()), ("failed", Some("job-1")));
+    assert_eq!((reason.as_str(), error.remote_job_id()), ("failed", Some("job-1")));
+    assert_eq!(error.takeover(), Some(Takeover::Confirmed));
     assert_eq!(decision.reason, Reason::WorkerAvailable);
     assert_eq!(ran.local.begun(), 0);
     assert_eq!(plane.last(Asked::Cancel).json(), json!({"takeover": false}), "it may be retried by hand");
@@ -395,10 +429,11 @@ async fn a_failure_of_both_is_told_with_both_causes() {
     let (plane, recording) = (Plane::start().await, recording());
     plane.statuses(&["failed"]);
     let ran = run_with(&plane, &recording.task, Local::answering(Err("no converter here"))).await;
-    let Err(ConversionError::Local { message, fallback, job_id, .. }) = &ran.result else {
+    let Err(error @ ConversionError::Local { message, fallback, .. }) = &ran.result else {
         panic!("{:?}", ran.result)
     };
-    assert_eq!((message.as_str(), job_id.as_deref()), ("no converter here", Some("job-1")));
+    assert_eq!((message.as_str(), error.remote_job_id()), ("no converter here", Some("job-1")));
+    assert_eq!(error.takeover(), Some(Takeover::Confirmed));
     assert_eq!(fallback.as_ref().unwrap().as_str(), "failed");
 }
 

@@ -22,12 +22,14 @@ async fn a_live_worker_is_a_reason_for_it() {
     assert_eq!(
         serde_json::to_value(decision.figures).unwrap(),
         json!({
-            "live_workers": 1, "queue_depth": 2, "running": 1, "run_time_p50_seconds": 60.0,
+            "live_workers": 1, "queue_depth": 2, "running": 0, "run_time_p50_seconds": 60.0,
             "run_time_p90_seconds": 120.0, "expected_wait_seconds": 120.0, "deadline_seconds": 1800,
             "paused": false,
         })
     );
-    assert_eq!(plane.last(Asked::Workers).query, "content_type=audio");
+    for asked in [Asked::Workers, Asked::Statistics] {
+        assert_eq!(plane.last(asked).query, "content_type=audio");
+    }
     assert_eq!(plane.seen().len(), 2, "nothing but the two questions");
 }
 
@@ -62,6 +64,17 @@ async fn without_a_live_worker_of_the_type_it_is_local() {
         assert_eq!(decision.to_string(), "No worker that takes audio has been seen in the last 120 s.");
         assert_eq!(decision.figures.unwrap().live_workers, Some(0));
     }
+    assert_eq!(plane.count(Asked::Statistics), 0, "how long the queue is decides nothing");
+}
+
+#[tokio::test]
+async fn a_live_worker_may_be_among_those_that_were_left_out() {
+    let plane = Plane::start().await;
+    let some = json!({"workers": [], "live_within_seconds": 120, "more": true});
+    plane.answers(Asked::Workers, [Reply::json(&some)]);
+    let decision = decided(&plane, 1800).await;
+    assert_eq!((decision.reason, decision.method), (Reason::WorkersUnknown, Method::Remote));
+    assert_eq!(decision.figures.unwrap().live_workers, None);
 }
 
 #[tokio::test]
@@ -91,7 +104,7 @@ async fn what_would_not_be_over_in_time_is_local_and_says_so() {
             50.0,
             199,
             Reason::QueueTooLong,
-            "3 jobs wait before it: about 150 s, then 50 s of its own, and 199 s are left.",
+            "3 jobs are before it: about 150 s, then 50 s of its own, and 199 s are left.",
         ),
     ] {
         plane.answers(Asked::Statistics, [queue(waiting, false, Some(median))]);
@@ -99,6 +112,29 @@ async fn what_would_not_be_over_in_time_is_local_and_says_so() {
         assert_eq!((decision.reason, decision.to_string().as_str()), (reason, said));
         assert_eq!(decision.figures.unwrap().queue_depth, Some(waiting));
     }
+}
+
+#[tokio::test]
+async fn jobs_that_run_count_as_far_as_they_leave_no_worker_free() {
+    let plane = Plane::start().await;
+    for (live, waiting, running, wait, reason) in [
+        (1, 0, 0, 0.0, Reason::WorkerAvailable),
+        (1, 0, 1, 60.0, Reason::QueueTooLong),
+        (1, 1, 1, 120.0, Reason::QueueTooLong),
+        (2, 0, 1, 0.0, Reason::WorkerAvailable),
+        (2, 0, 2, 30.0, Reason::WorkerAvailable),
+        (2, 1, 3, 90.0, Reason::QueueTooLong),
+    ] {
+        plane.answers(Asked::Workers, [live_workers(live)]);
+        plane.answers(Asked::Statistics, [busy_queue(waiting, running, false, Some(60.0))]);
+        let decision = decided(&plane, 100).await;
+        assert_eq!(decision.reason, reason, "{live} {waiting} {running}: {decision}");
+        assert_eq!(decision.figures.unwrap().expected_wait_seconds, Some(wait), "{live} {waiting} {running}");
+    }
+    plane.answers(Asked::Workers, [workers(true, "audio")]);
+    plane.answers(Asked::Statistics, [busy_queue(0, 1, false, Some(60.0))]);
+    let said = "1 job is before it: about 60 s, then 60 s of its own, and 100 s are left.";
+    assert_eq!(decided(&plane, 100).await.to_string(), said);
 }
 
 #[tokio::test]
@@ -185,6 +221,7 @@ async fn a_key_that_is_not_taken_is_told_as_such() {
         for asked in [Asked::Workers, Asked::Statistics] {
             let plane = Plane::start().await;
             plane.answers_all(&Reply::HangUp);
+            plane.answers(Asked::Workers, [workers(true, "audio")]);
             plane.answers(asked, [denied.clone()]);
             let decision = decided(&plane, 1800).await;
             assert_eq!((decision.reason, decision.method), (Reason::Unauthorized, Method::Local));

@@ -75,6 +75,18 @@ async fn a_late_result_that_cannot_be_used_is_replaced_by_a_local_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_result_that_does_not_arrive_is_waited_for_some_seconds_and_no_longer() {
+    let ((plane, recording), local) = (endless().await, Local::new());
+    plane.answers(Asked::Cancel, [Reply::refused("completed")]);
+    plane.answers(Asked::Document, [Reply::Silence]);
+    let begun = tokio::time::Instant::now();
+    let (outcome, _) = convert(&plane, &recording, &local).await;
+    assert!(begun.elapsed() <= IN_TIME + Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(outcome.fallback.unwrap().as_str(), "result_unavailable");
+    assert_eq!((outcome.method, outcome.takeover), (Method::Local, Some(Takeover::CompletedUnusable)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_gone_needs_no_takeover() {
     let ((plane, recording), local) = (endless().await, Local::new());
     let gone = Reply::problem(Kind::NotFound, "Job job-1 not found.");
@@ -296,7 +308,9 @@ async fn a_task_that_is_cancelled_cancels_its_job_and_converts_nothing() {
         plane.until(Asked::Status, 1).await;
         recording.task.cancel.cancel();
     });
-    assert!(matches!(result, Err(ConversionError::Cancelled { job_id: Some(job) }) if job == "job-1"));
+    let error = result.unwrap_err();
+    assert!(matches!(error, ConversionError::Cancelled { .. }));
+    assert_eq!((error.remote_job_id(), error.takeover()), (Some("job-1"), Some(Takeover::Confirmed)));
     assert_eq!(plane.last(Asked::Cancel).json(), json!({"takeover": false}));
     assert_eq!(local.begun(), 0);
 }
@@ -316,8 +330,9 @@ async fn a_task_that_is_cancelled_while_its_job_is_created_cancels_what_it_finds
             }
             recording.task.cancel.cancel();
         });
-        let Err(ConversionError::Cancelled { job_id }) = result else { panic!("{result:?}") };
+        let Err(ConversionError::Cancelled { job_id, takeover }) = result else { panic!("{result:?}") };
         assert_eq!(job_id.is_some(), found);
+        assert_eq!(takeover, Some(if found { Takeover::Confirmed } else { Takeover::Unconfirmed }));
         assert_eq!(plane.count(Asked::Cancel), usize::from(found));
     }
 }
@@ -328,7 +343,7 @@ async fn a_task_that_is_cancelled_before_anything_is_known_cancels_the_job_of_an
     plane.answers(Asked::List, [listed()]);
     recording.task.cancel.cancel();
     let result = plane.ingestion().convert(&recording.task, &local, &()).await;
-    assert!(matches!(result, Err(ConversionError::Cancelled { job_id: Some(_) })));
+    assert!(matches!(result, Err(ConversionError::Cancelled { job_id: Some(_), .. })));
     assert_eq!((plane.count(Asked::Cancel), plane.count(Asked::Create)), (1, 0));
 }
 
@@ -360,7 +375,7 @@ async fn cancelling_during_local_work_drops_it() {
         }
     };
     let result = plane.ingestion().convert(&recording.task, &local, &told).await;
-    assert!(matches!(result, Err(ConversionError::Cancelled { job_id: None })));
+    assert!(matches!(result, Err(ConversionError::Cancelled { job_id: None, .. })));
     assert_eq!((local.begun(), local.running()), (1, 0));
     assert_eq!(plane.count(Asked::Cancel), 0);
 }

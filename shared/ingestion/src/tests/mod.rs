@@ -220,22 +220,34 @@ pub(crate) fn status_of(status: &str) -> Value {
     })
 }
 
-pub(crate) fn workers(live: bool, content_type: &str) -> Reply {
-    let worker = json!({
+fn worker(live: bool, content_type: &str) -> Value {
+    json!({
         "worker_id": "gpu-1", "content_types": [content_type], "version": null, "last_seen": "now", "live": live,
         "running_jobs": [],
-    });
-    Reply::json(&json!({"workers": [worker], "live_within_seconds": 120}))
+    })
 }
 
-/// The statistics of the queue of audio jobs.
+pub(crate) fn workers(live: bool, content_type: &str) -> Reply {
+    Reply::json(&json!({"workers": [worker(live, content_type)], "live_within_seconds": 120}))
+}
+
+/// So many live workers that take audio.
+pub(crate) fn live_workers(count: usize) -> Reply {
+    Reply::json(&json!({"workers": vec![worker(true, "audio"); count], "live_within_seconds": 120}))
+}
+
+/// The statistics of the queue of audio jobs, of which none run.
 pub(crate) fn queue(waiting: u64, paused: bool, median: Option<f64>) -> Reply {
+    busy_queue(waiting, 0, paused, median)
+}
+
+pub(crate) fn busy_queue(waiting: u64, running: u64, paused: bool, median: Option<f64>) -> Reply {
     let run_time =
         median.map(|median| json!({"conversions": 9, "median_seconds": median, "p90_seconds": median * 2.0}));
     let ended = json!({"completed": 9, "failed": 0, "timeout": 0, "cancelled": 0});
     let queue = json!({
         "content_type": "audio", "paused": paused, "waiting": waiting, "oldest_waiting_seconds": null,
-        "backing_off": 0, "running": 1, "ended_24h": ended, "run_time": run_time,
+        "backing_off": 0, "running": running, "ended_24h": ended, "run_time": run_time,
     });
     Reply::json(&json!({"as_of": null, "queues": [queue]}))
 }
@@ -408,6 +420,7 @@ impl Events for Told {
             Event::Decided(decision) => format!("decided {}", decision.reason),
             Event::Uploading { done, total } => format!("uploading {done}/{total}"),
             Event::Created { job_id } => format!("created {job_id}"),
+            Event::Found { job_id } => format!("found {job_id}"),
             Event::Remote { status, percentage, message } => {
                 format!("remote {status} {percentage} {}", message.unwrap_or("-"))
             }

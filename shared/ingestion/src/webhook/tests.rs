@@ -22,10 +22,7 @@ impl Sent {
     /// As the control plane sends it.
     fn signed(body: &str, secrets: &[&Secret], at: u64) -> Self {
         let timestamp = at.to_string();
-        let sign = |secret: &&Secret| {
-            let signature = secret.signature([format!("msg-1.{timestamp}.").as_bytes(), body.as_bytes()]);
-            format!("v1,{}", STANDARD.encode(signature.unwrap()))
-        };
+        let sign = |secret: &&Secret| secret.sign("msg-1", i64::try_from(at).unwrap(), body.as_bytes());
         let signatures: Vec<String> = secrets.iter().map(sign).collect();
         let headers =
             vec![(ID, "msg-1".to_owned()), (SIGNATURE, signatures.join(" ")), (TIMESTAMP, timestamp)];
@@ -49,9 +46,9 @@ impl Sent {
 
 #[test]
 fn what_the_specifications_libraries_sign_is_believed() {
-    let signed = [b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.".as_slice(), br#"{"test": 2432232314}"#];
-    let signature = STANDARD.encode(secret().signature(signed).unwrap());
-    assert_eq!(signature, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    let body = br#"{"test": 2432232314}"#;
+    let signature = secret().sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+    assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
 }
 
 #[test]

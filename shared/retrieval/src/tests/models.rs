@@ -35,7 +35,7 @@ struct Served {
 struct Model {
     /// How many values vectors have.
     dimension: usize,
-    /// What the next requests are answered, before the model is asked again.
+    /// What the next requests are answered, before the model is asked again. It answers those that have 200 here.
     refusals: VecDeque<(u16, Option<&'static str>)>,
     /// How many texts each request had, and what for where it said so.
     requests: Vec<(usize, Option<String>)>,
@@ -83,7 +83,7 @@ async fn answer(
     Json(body): Json<Value>,
 ) -> Response {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((status, retry_after)) = state.refusals.pop_front() {
+    if let Some((status, retry_after)) = state.refusals.pop_front().filter(|(status, _)| *status != 200) {
         let told = Json(json!({ "error": { "message": format!("no, {MODEL_KEY}"), "code": status } }));
         let wait = retry_after.map(|wait| [("retry-after", wait)]);
         let status = StatusCode::from_u16(status).unwrap();
@@ -183,6 +183,47 @@ async fn a_busy_model_is_asked_again_when_it_says() {
     Given::new("a", "t").store(&library, "zebra").await.unwrap();
     assert_eq!(waits.all(), [7000, 1000, 2000].map(Duration::from_millis));
     assert_eq!(library.count("a").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_model_is_asked_once_for_each_text_however_often_storing_is_tried() {
+    let (served, folder, qdrant) = (Served::start().await, TempDir::new().unwrap(), Qdrant::start().await);
+    let url = qdrant.url();
+    let variables = [&served.openai()[..], &[("QDRANT_URL", &url), ("QDRANT_API_KEY", KEY)]].concat();
+    let library = open(&variables, folder.path()).await.unwrap();
+    served.with(|state| state.requests.clear());
+    let text: String =
+        (0..94).map(|line| format!("Sentence number {line} is about the zebra, it is. ")).collect();
+
+    qdrant.answer_changes(Some("acknowledged"));
+    served.refuse(&[(200, None), (401, None)]);
+    let given = Given::new("a", "t");
+    assert!(given.store(&library, &text).await.is_err(), "the model fails");
+    for _ in 0..3 {
+        assert!(given.store(&library, &text).await.is_err(), "the server fails");
+    }
+    qdrant.answer_changes(None);
+    assert_eq!(given.store(&library, &text).await.unwrap(), 94);
+    assert_eq!(served.with(|state| state.requests.clone()), [(64, None), (30, None)]);
+    assert_eq!(library.search("granite", 5, Some("a")).await.unwrap().len(), 5);
+
+    given.store(&library, "All about granite.").await.unwrap();
+    assert_eq!(served.with(|state| state.requests.last().cloned()), Some((1, None)));
+}
+
+#[tokio::test]
+async fn vectors_of_another_text_are_not_taken_for_the_next_try() {
+    let (served, folder, qdrant) = (Served::start().await, TempDir::new().unwrap(), Qdrant::start().await);
+    let url = qdrant.url();
+    let variables = [&served.openai()[..], &[("QDRANT_URL", &url), ("QDRANT_API_KEY", KEY)]].concat();
+    let library = open(&variables, folder.path()).await.unwrap();
+    qdrant.answer_changes(Some("acknowledged"));
+    assert!(Given::new("a", "t").store(&library, "All about granite.").await.is_err());
+    qdrant.answer_changes(None);
+    Given::new("b", "t").store(&library, "All about the zebra.").await.unwrap();
+    Given::new("a", "t").store(&library, "All about the carrot.").await.unwrap();
+    let hits = library.search("a carrot?", 2, None).await.unwrap();
+    assert_eq!(hits[0].document_id, "a");
 }
 
 #[tokio::test]
