@@ -69,6 +69,8 @@ impl Failure {
             Self::Output(_) | Self::Interrupted { .. } => true,
             // A server that answers so runs, and fails for this request.
             Self::Api(error) if error.kind() == Some(Kind::Internal) => false,
+            // What failed of the server was one file's transfer.
+            Self::NotConverted { code, .. } => matches!(*code, exit::UNREACHABLE | exit::KEY_REFUSED),
             failure => {
                 matches!(failure.code(), exit::UNREACHABLE | exit::KEY_REFUSED | exit::SERVER_FAILED)
             }
@@ -218,6 +220,13 @@ mod tests {
             assert!(!refused(kind).concerns_all());
         }
         assert!(!Failure::NotTaken("Why.".into()).concerns_all());
+        let not_converted = |code| Failure::NotConverted { message: "Why.".into(), code };
+        for code in [exit::UNREACHABLE, exit::KEY_REFUSED] {
+            assert!(not_converted(code).concerns_all(), "{code}");
+        }
+        for code in [exit::JOB_NOT_COMPLETED, exit::REFUSED, exit::SERVER_FAILED, exit::LOCAL_FILE] {
+            assert!(!not_converted(code).concerns_all(), "{code}");
+        }
     }
 
     #[test]

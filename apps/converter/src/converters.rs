@@ -1,12 +1,14 @@
 //! The converters that are usable here, and which of them takes a source.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use domain::ContentType;
+use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -142,7 +144,8 @@ impl Unusable {
     }
 }
 
-/// Finds out which of the descriptions are usable, all at the same time. The order stays.
+/// Finds out which of the descriptions are usable, all at the same time. The order stays. Dropping the future ends the
+/// commands that find it out.
 pub async fn examine(
     descriptions: Vec<Description>,
     python: &Path,
@@ -152,24 +155,26 @@ pub async fn examine(
     /// Several types may be looked into at the same time.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-    let tries = descriptions.into_iter().map(|description| {
+    let examining = descriptions.into_iter().map(|description| {
         let work = folders.work(&format!("check-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let (python, walls) = (python.to_owned(), walls.clone());
-        tokio::spawn(async move {
-            let outcome = match work {
-                Ok(work) => try_out(&description, &work, &python, &walls).await,
-                Err(error) => Err(Unusable::passing(format!("A work folder cannot be created: {error}."))),
-            };
-            let may_pass = outcome.as_ref().is_err_and(|unusable| unusable.may_pass);
-            Finding { description, outcome: outcome.map_err(|unusable| unusable.reason), may_pass }
-        })
+        examine_one(description, work, python, walls)
     });
-    let mut findings = Vec::new();
-    for trying in tries.collect::<Vec<_>>() {
-        // One that fails is one of a runtime that ends.
-        findings.extend(trying.await.ok());
-    }
-    findings
+    // Nothing is spawned, so that who lets go of this ends the commands with it.
+    join_all(examining).await
+}
+
+async fn examine_one(
+    description: Description,
+    work: io::Result<WorkFolder>,
+    python: &Path,
+    walls: &Walls,
+) -> Finding {
+    let outcome = match work {
+        Ok(work) => try_out(&description, &work, python, walls).await,
+        Err(error) => Err(Unusable::passing(format!("A work folder cannot be created: {error}."))),
+    };
+    let may_pass = outcome.as_ref().is_err_and(|unusable| unusable.may_pass);
+    Finding { description, outcome: outcome.map_err(|unusable| unusable.reason), may_pass }
 }
 
 /// Runs the command that tells whether it is usable. What it says, or why it is not usable.
@@ -259,5 +264,47 @@ mod tests {
             let text = check(vec![lacking, description("b", passing)], ContentType::Audio).await.unwrap_err();
             assert!(text.contains("may pass: true"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn checks_end_with_whoever_waits_for_them() {
+        let parent = tempfile::tempdir().unwrap();
+        let folders = Folders::open(parent.path()).unwrap();
+        let walls = Walls::default();
+        let slow = description("slow", "requires: [sh, -c, 'echo $$ >id; exec sleep 600']");
+        let mut examining = Box::pin(examine(vec![slow], Path::new("python3"), &folders, &walls));
+        let in_progress = folders.in_progress();
+        let process = tokio::select! {
+            _ = &mut examining => panic!("it ended"),
+            process = named_below(&in_progress) => process,
+        };
+        assert!(runs(&process));
+        drop(examining);
+        // A killed process takes a moment to end.
+        for _ in 0..1000 {
+            if !runs(&process) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the command still runs");
+    }
+
+    /// The id of the process that wrote it to the file `id` of its work folder.
+    async fn named_below(folder: &Path) -> String {
+        loop {
+            let works = std::fs::read_dir(folder).unwrap().flatten();
+            let mut ids = works.filter_map(|work| std::fs::read_to_string(work.path().join("id")).ok());
+            if let Some(id) = ids.find(|id| id.ends_with('\n')) {
+                return id.trim().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether a process has not ended. One that nobody has waited for yet has.
+    fn runs(process: &str) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        !(status.is_empty() || status.contains(") Z "))
     }
 }

@@ -24,6 +24,7 @@ use std::{
 use domain::{ContentType, FileName};
 use ipnet::IpNet;
 use progress::handler::{DisplayedProgress, Handled, JobStore, ProgressHandler};
+use reqwest::Url;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -325,14 +326,20 @@ fn check_url(content_type: &ContentType, url: &str) -> Result<(), String> {
             return Err(format!("The source is a URL, and {content_type} sources are files."));
         }
     }
-    let is_http = url.starts_with("http://") || url.starts_with("https://");
-    if !is_http || url.len() > LONGEST_URL || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if !is_http(url) || url.len() > LONGEST_URL || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(format!(
             "The source is not a URL that begins with http:// or https://, has no spaces or control characters, and \
              is no longer than {LONGEST_URL} bytes."
         ));
     }
     Ok(())
+}
+
+/// The scheme may be spelled in any letters, as the converters take it.
+fn is_http(url: &str) -> bool {
+    let begins = url.get(.."https://".len()).unwrap_or(url).to_ascii_lowercase();
+    (begins.starts_with("http://") || begins.starts_with("https://"))
+        && Url::parse(url).is_ok_and(|url| url.has_host())
 }
 
 fn no_folder(error: &io::Error) -> ConvertError {

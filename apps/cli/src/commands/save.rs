@@ -47,10 +47,15 @@ impl Folder {
 
     /// The path of the result of `source`, a file or a URL: its name with `.md` for its extension.
     pub(crate) fn path_for(&mut self, source: &str) -> PathBuf {
+        self.path_beside(source, |_| false)
+    }
+
+    /// The same, beside names that are taken by other results.
+    pub(crate) fn path_beside(&mut self, source: &str, is_taken: impl Fn(&str) -> bool) -> PathBuf {
         let stem = stem(source);
         let mut name = format!("{stem}.md");
         let mut number = 2;
-        while !self.taken.insert(name.to_ascii_lowercase()) {
+        while is_taken(&name) || !self.taken.insert(name.to_ascii_lowercase()) {
             name = format!("{stem}-{number}.md");
             number += 1;
         }
@@ -84,6 +89,8 @@ mod tests {
         assert_eq!(name("https://example.com/a/article/?q=1"), "article.md");
         assert_eq!(name("https://example.com"), "example.com.md");
         assert_eq!(name(".."), "result.md");
+        let beside = results.path_beside("a/new.mp3", |name| matches!(name, "new.md" | "new-2.md"));
+        assert!(beside.ends_with("new-3.md"), "{}", beside.display());
     }
 
     #[test]

@@ -145,7 +145,15 @@ async fn a_url_is_handed_over_as_a_server_does() {
     let converted = convert("https://example.com/a?b=c", mine()).await.unwrap();
     assert_eq!(converted.content, "https://example.com/a?b=c");
     assert_eq!(converted.metadata["named"], "url.txt");
-    for url in ["ftp://example.com", "https://example.com/a b", "https://example.com/\n", "/etc/passwd"] {
+    assert!(convert("HTTPS://Example.com/", mine()).await.is_ok(), "the scheme is the same in capitals");
+    for url in [
+        "ftp://example.com",
+        "https://",
+        "https:example.com",
+        "https://example.com/a b",
+        "https://example.com/\n",
+        "/etc/passwd",
+    ] {
         let refused = convert(url, mine()).await.unwrap_err();
         assert!(matches!(&refused, ConvertError::Failed { retryable: false, .. }), "{url}: {refused:?}");
     }

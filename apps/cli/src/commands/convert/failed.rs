@@ -1,11 +1,32 @@
 //! What a conversion that came to nothing means for the command.
 
+use api::Kind;
+use client::Client;
 use ingestion::{ConversionError, FallbackReason};
 
 use crate::{exit, failure::Failure};
 
-/// Whether a remote conversion came to nothing because of how its job ended, and not of what happened since.
-pub(super) fn is_of_an_end(reason: &FallbackReason) -> bool {
+/// Whether a remote conversion came to nothing because of how its job ended, so that nothing will ever come of that job.
+/// A result that cannot be fetched is asked for once more, which tells whether it is gone or only out of reach now.
+pub(super) async fn is_of_an_end(error: &ConversionError, client: &Client) -> bool {
+    let (reason, job_id) = match error {
+        ConversionError::Remote { reason, job_id, .. }
+        | ConversionError::Local { fallback: Some(reason), job_id, .. } => (reason, job_id),
+        ConversionError::Local { fallback: None, .. }
+        | ConversionError::File { .. }
+        | ConversionError::Empty { .. }
+        | ConversionError::Invalid(_)
+        | ConversionError::Cancelled { .. } => return false,
+    };
+    match (reason, job_id) {
+        (FallbackReason::ResultUnavailable(_), Some(job_id)) => {
+            client.result(job_id).await.is_err_and(|error| error.kind() == Some(Kind::NotFound))
+        }
+        (reason, _) => is_final(reason),
+    }
+}
+
+fn is_final(reason: &FallbackReason) -> bool {
     match reason {
         FallbackReason::Failed(_)
         | FallbackReason::Timeout(_)

@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use ingestion::{ConversionTask, Converted, LocalConversion, Source};
 use remote_converter::local::{Input, LocalConverter, LocalError, LocalSettings, LocalSource};
@@ -22,6 +25,34 @@ impl Here {
 
     async fn opened(&self) -> Result<&LocalConverter, LocalError> {
         self.opened.get_or_try_init(|| LocalConverter::open(self.settings.clone())).await
+    }
+}
+
+/// Converts one file on this machine. What has failed is not tried again, however many of the file's jobs have too.
+pub(super) struct Once<'a, L> {
+    local: &'a L,
+    failed: OnceLock<String>,
+}
+
+impl<'a, L> Once<'a, L> {
+    pub(super) fn of(local: &'a L) -> Self {
+        Self { local, failed: OnceLock::new() }
+    }
+}
+
+impl<L: LocalConversion + Sync> LocalConversion for Once<'_, L> {
+    async fn convert(
+        &self,
+        task: &ConversionTask,
+        progress: &(dyn Fn(u8, &str) + Sync),
+    ) -> Result<Converted, String> {
+        if let Some(message) = self.failed.get() {
+            return Err(message.clone());
+        }
+        let converted = self.local.convert(task, progress).await;
+        converted.inspect_err(|message| {
+            self.failed.get_or_init(|| message.clone());
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use api::list::ListRequest;
 use clap::Args;
 use domain::ContentType;
 use futures::{Stream, StreamExt, stream};
@@ -27,7 +28,7 @@ use serde_json::{Value, json};
 use self::{
     done::{Done, Target},
     failed::{is_of_an_end, not_converted},
-    here::Here,
+    here::{Here, Once},
     plan::Plan,
     tell::{Going, Teller},
 };
@@ -248,22 +249,41 @@ impl Run<'_> {
         let content_types = vec![plan.content_type.clone()];
         let settings = RemoteSettings { enabled: true, content_types, ..self.settings.clone() };
         let ingestion = Ingestion::new(client.clone(), settings);
-        if !self.args.remote && self.args.no_fallback {
-            let decision = ingestion.decide(&plan.content_type, true, self.time()).await;
-            if !decision.is_remote() {
-                return self.locally(plan, decision, teller).await;
-            }
-        }
+        let here = Once::of(&self.here);
         for attempt in 1..MOST_ATTEMPTS {
-            let converted = ingestion.convert(&self.task(plan, attempt), &self.here, teller).await;
+            let converted = self.attempt(&ingestion, plan, attempt, &here, teller).await;
             // An earlier run has told of that job's end already. Who runs the command again wants another try.
-            match converted {
-                Err(ConversionError::Remote { reason, .. })
-                    if is_of_an_end(&reason) && teller.had_ended_before() => {}
-                converted => return converted,
+            match &converted {
+                Err(error) if teller.had_ended_before() && is_of_an_end(error, client).await => {}
+                _ => return converted,
             }
         }
         Err(ConversionError::Invalid("Too many jobs of this file have failed; use --force.".to_owned()))
+    }
+
+    /// Converts under the id of one attempt. With `--no-fallback` a file may be begun here, but not one that an earlier
+    /// run has begun remotely.
+    async fn attempt(
+        &self,
+        ingestion: &Ingestion,
+        plan: &Plan,
+        attempt: u32,
+        here: &Once<'_, Here>,
+        teller: &Teller<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let mut task = self.task(plan, attempt);
+        if self.args.no_fallback && !self.args.remote {
+            let decision = ingestion.decide(&plan.content_type, true, self.time()).await;
+            if !decision.is_remote() {
+                match has_job(ingestion, &task).await {
+                    Some(true) => {}
+                    Some(false) => return self.locally(plan, decision, teller).await,
+                    // Beside local work the job is looked for, and ended, or its result is taken.
+                    None => task.fallback_to_local = true,
+                }
+            }
+        }
+        ingestion.convert(&task, here, teller).await
     }
 
     async fn locally(
@@ -288,6 +308,7 @@ impl Run<'_> {
                 decision: Box::new(decision),
                 fallback: None,
                 job_id: None,
+                takeover: None,
             }),
         }
     }
@@ -349,6 +370,19 @@ impl Run<'_> {
         self.bars.aside(|| self.session.output.note(&format!("{source}: converted {place}{saved}")));
         Ok(())
     }
+}
+
+/// Whether an earlier run has created a job for this task, if the server can be asked.
+async fn has_job(ingestion: &Ingestion, task: &ConversionTask) -> Option<bool> {
+    let request = ListRequest {
+        ingestion_task_id: Some(task.task_id.clone()),
+        content_type: Some(task.content_type.clone()),
+        limit: Some(1),
+        ..ListRequest::default()
+    };
+    let asking = ingestion.client().list_jobs(&request);
+    let page = tokio::time::timeout(ingestion.settings().longest_question, asking).await.ok()?;
+    page.ok().map(|page| !page.jobs.is_empty())
 }
 
 impl Summary {

@@ -30,9 +30,9 @@ impl Plan {
         settings: &RemoteSettings,
     ) -> Result<Self, Failure> {
         let content_type = content_type(source, args.content_type.as_ref())?;
-        let options: Map<String, Value> = args.options.iter().cloned().collect();
+        let options = sorted(args.options.iter().cloned().collect());
         let (source, content) = if detect::is_url(source) {
-            (Source::Url(source.to_owned()), hex(Sha256::digest(source)))
+            (Source::Url(source.to_owned()), hex::encode(Sha256::digest(source)))
         } else {
             let path = PathBuf::from(source);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -43,7 +43,7 @@ impl Plan {
             Source::File { name, .. } => name.as_str(),
             Source::Url(_) => "",
         };
-        let digest = digest(&json!([content, name, content_type, sorted(&options)]));
+        let digest = digest(&json!([content, name, content_type, options]));
         let falls_back = !args.remote && !args.no_fallback;
         // Who forces it wants another job than the one that is there.
         let forced = args.force.then(Uuid::new_v4);
@@ -76,19 +76,15 @@ fn content_type(source: &str, said: Option<&ContentType>) -> Result<ContentType,
     }
 }
 
-/// The options in the order of their names, whatever order they were given in.
-fn sorted(options: &Map<String, Value>) -> Vec<(&String, &Value)> {
-    let mut sorted: Vec<_> = options.iter().collect();
-    sorted.sort_by_key(|(name, _)| *name);
-    sorted
+/// The options in the order of their names, as deep as they go, whatever order they were given in.
+fn sorted(mut options: Map<String, Value>) -> Map<String, Value> {
+    options.sort_keys();
+    options.values_mut().for_each(Value::sort_all_objects);
+    options
 }
 
 fn digest(value: &Value) -> String {
-    hex(Sha256::digest(value.to_string()))
-}
-
-pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(value.to_string()))
 }
 
 /// The SHA-256 of a file's content, of which little is in memory.
@@ -97,7 +93,7 @@ pub(super) async fn hash(path: &Path) -> Result<String, Failure> {
     let hashing = tokio::task::spawn_blocking(move || {
         let mut hasher = Sha256::new();
         io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
-        Ok(hex(hasher.finalize()))
+        Ok(hex::encode(hasher.finalize()))
     });
     let hashed = hashing.await.map_err(io::Error::other).flatten();
     hashed.map_err(|source| Failure::File { path: path.to_owned(), source })

@@ -60,7 +60,7 @@ struct State {
     bar: Option<(Phase, Bar)>,
     /// What was told last of a job, or of a local conversion.
     last: Option<(String, u8, String)>,
-    /// Whether the job had ended without a result when it was first asked for.
+    /// Whether the job had ended when it was first asked for.
     had_ended: bool,
     asked: bool,
     failure: Option<Failure>,
@@ -83,7 +83,7 @@ impl<'a> Teller<'a> {
         Self { session, bars, going, source, explain, state: Mutex::default() }
     }
 
-    /// Whether the job that was told of last had ended without a result before this run asked for it.
+    /// Whether the job that was told of last had ended before this run asked for it.
     pub(super) fn had_ended_before(&self) -> bool {
         let mut state = lock(&self.state);
         state.asked = false;
@@ -153,8 +153,7 @@ impl<'a> Teller<'a> {
     }
 
     fn remote(&self, state: &mut State, status: &str, percentage: u8, message: Option<&str>) {
-        let has_ended = follow::has_ended(status);
-        state.had_ended |= !state.asked && has_ended && status != "completed";
+        state.had_ended |= !state.asked && follow::has_ended(status);
         state.asked = true;
         self.value(
             state,

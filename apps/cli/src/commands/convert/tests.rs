@@ -1,7 +1,12 @@
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use clap::Parser;
-use ingestion::{FallbackReason, Figures, Reason};
+use ingestion::{FallbackReason, Figures, Reason, Source};
 
 use super::*;
 use crate::{
@@ -39,6 +44,9 @@ async fn one_file_converted_in_one_way_is_one_task() {
     for other in ["", "--option a=2 --option b=2", "--option a=1 --option b=2 --type video"] {
         assert_ne!(id(&file, other).await, first, "{other}");
     }
+    let nested = ["{\"x\":1,\"y\":[{\"p\":1,\"q\":2}]}", "{\"y\":[{\"q\":2,\"p\":1}],\"x\":1}"];
+    let nested = nested.map(|value| format!("--option a={value}"));
+    assert_eq!(id(&file, &nested[0]).await, id(&file, &nested[1]).await);
     // The server would take a creation that differs for another request.
     assert_ne!(id(&file, "--option a=1 --option b=2 --remote").await, first);
     let forced = "--option a=1 --option b=2 --force";
@@ -117,7 +125,7 @@ async fn what_an_earlier_run_has_made_is_found_again() {
 }
 
 #[tokio::test]
-async fn the_result_of_another_source_is_replaced_also_after_a_crash() {
+async fn the_result_of_what_a_source_was_is_replaced_also_after_a_crash() {
     let scene = Scene::new();
     scene.save("# One").await;
     fs::write(scene.file(), "other sound").unwrap();
@@ -127,6 +135,58 @@ async fn the_result_of_another_source_is_replaced_also_after_a_crash() {
     // A crash after the record and before the result leaves the older result in place.
     fs::write(scene.result(), "# One").unwrap();
     assert!(!scene.has().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_somebody_edited_is_not_replaced_by_what_it_would_be_now() {
+    let scene = Scene::new();
+    scene.save("# One").await;
+    fs::write(scene.result(), "# One, edited").unwrap();
+    fs::write(scene.file(), "other sound").unwrap();
+    let failure = scene.has().await.unwrap_err();
+    assert!(failure.code() == 2 && failure.to_string().contains("--force"), "{failure}");
+}
+
+#[tokio::test]
+async fn sources_of_one_name_keep_their_results_in_any_order_and_run() {
+    let scene = Scene::new();
+    scene.save("# One").await;
+    let other = scene.0.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("a.mp3"), "other sound").unwrap();
+    let (file, other) = (scene.file(), other.join("a.mp3"));
+    let targets = |sources: &[&Path]| {
+        let mut done = Done::open(&scene.0.path().join("out")).unwrap();
+        let of = |source: &&Path| done.target(source.to_str().unwrap());
+        let targets: Vec<Target> = sources.iter().map(of).collect();
+        (done, targets)
+    };
+    let (done, alone) = targets(&[&other]);
+    assert!(alone[0].path.ends_with("a-2.md"), "{:?}", alone[0].path);
+    done.save(&alone[0], &plan(&other, "").await, "# Other").unwrap();
+
+    let round = other.parent().unwrap().join("../other/a.mp3");
+    let (done, swapped) = targets(&[&round, &file]);
+    assert_eq!([&alone[0].path, &scene.result()], [&swapped[0].path, &swapped[1].path]);
+    assert!(done.has(&swapped[0], &plan(&other, "").await).unwrap());
+    assert!(done.has(&swapped[1], &plan(&file, "").await).unwrap());
+}
+
+#[tokio::test]
+async fn a_source_that_was_moved_is_known_by_what_it_is() {
+    let scene = Scene::new();
+    scene.save("# One").await;
+    let moved = scene.0.path().join("moved");
+    fs::create_dir(&moved).unwrap();
+    let moved = moved.join("a.mp3");
+    fs::rename(scene.file(), &moved).unwrap();
+    let mut done = Done::open(&scene.0.path().join("out")).unwrap();
+    let target = done.target(moved.to_str().unwrap());
+    assert_eq!(target.path, scene.result());
+    assert!(done.has(&target, &plan(&moved, "").await).unwrap());
+    fs::write(&moved, "other sound").unwrap();
+    let failure = done.has(&target, &plan(&moved, "").await).unwrap_err();
+    assert!(failure.code() == 2 && failure.to_string().contains("made of /"), "{failure}");
 }
 
 #[tokio::test]
@@ -149,6 +209,29 @@ async fn a_record_that_a_crash_cut_off_costs_one_conversion() {
     assert!(!scene.has().await.unwrap());
     scene.save("# One").await;
     assert!(scene.has().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_has_failed_here_is_not_tried_for_every_job_that_has() {
+    struct Failing(AtomicUsize);
+
+    impl LocalConversion for Failing {
+        async fn convert(
+            &self,
+            _: &ConversionTask,
+            _: &(dyn Fn(u8, &str) + Sync),
+        ) -> Result<Converted, String> {
+            Err(format!("failure {}", self.0.fetch_add(1, Ordering::Relaxed)))
+        }
+    }
+
+    let failing = Failing(AtomicUsize::new(1));
+    let once = Once::of(&failing);
+    let source = Source::File { path: "a".into(), name: "a".to_owned() };
+    let task = ConversionTask::new("t", source, ContentType::Audio, SystemTime::now());
+    for _ in 0..2 {
+        assert_eq!(once.convert(&task, &|_, _| {}).await.unwrap_err(), "failure 1");
+    }
 }
 
 /// Everything that is told of one file.
@@ -250,8 +333,52 @@ fn only_a_job_that_had_ended_at_the_first_look_is_tried_anew() {
     assert!(had_ended(&[remote("failed")]));
     assert!(had_ended(&[remote("cancelled")]));
     assert!(!had_ended(&[remote("processing"), remote("failed")]));
-    assert!(!had_ended(&[remote("completed")]));
+    // It is not asked whether a job had ended that has left a usable result.
+    assert!(had_ended(&[remote("completed")]));
     assert!(!had_ended(&[]));
+}
+
+/// A client of a server that fails in this way, whatever is asked.
+fn failing(kind: api::Kind) -> client::Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (status, problem) = (kind.status(), json!(api::Problem::new(kind, "No.")).to_string());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            let head = format!(
+                "HTTP/1.1 {status} No\r\nContent-Type: application/problem+json\r\nConnection: close"
+            );
+            write!(connection, "{head}\r\nContent-Length: {}\r\n\r\n{problem}", problem.len()).unwrap();
+        }
+    });
+    client::Client::new(url.parse().unwrap(), None, "test/1").unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_given_up_when_nothing_will_come_of_it_and_not_when_it_is_out_of_reach() {
+    let remote = |reason| ConversionError::Remote {
+        decision: Box::new(decision()),
+        reason,
+        job_id: Some("j-1".to_owned()),
+        takeover: None,
+    };
+    let (gone, internal) = (failing(api::Kind::NotFound), failing(api::Kind::Internal));
+    let unavailable = remote(FallbackReason::ResultUnavailable("why".to_owned()));
+    assert!(is_of_an_end(&unavailable, &gone).await);
+    assert!(!is_of_an_end(&unavailable, &internal).await);
+    assert!(is_of_an_end(&remote(FallbackReason::UnusableResult("why".to_owned())), &internal).await);
+    assert!(!is_of_an_end(&remote(FallbackReason::Deadline), &gone).await);
+    let local = |fallback| ConversionError::Local {
+        message: "No converter.".to_owned(),
+        decision: Box::new(decision()),
+        fallback,
+        job_id: None,
+        takeover: None,
+    };
+    assert!(is_of_an_end(&local(Some(FallbackReason::Failed("why".to_owned()))), &gone).await);
+    assert!(!is_of_an_end(&local(None), &gone).await);
 }
 
 #[test]
@@ -261,6 +388,7 @@ fn failures_have_the_codes_of_their_causes() {
             decision: Box::new(decision()),
             reason,
             job_id: Some("j-1".to_owned()),
+            takeover: None,
         })
     };
     for (reason, code) in [
@@ -281,6 +409,7 @@ fn failures_have_the_codes_of_their_causes() {
             decision: Box::new(decision()),
             fallback,
             job_id: None,
+            takeover: None,
         })
     };
     assert_eq!(
@@ -289,5 +418,5 @@ fn failures_have_the_codes_of_their_causes() {
     );
     assert!(local(Some(FallbackReason::Cancelled)).to_string().contains("was cancelled"));
     assert_eq!(not_converted(ConversionError::Empty { path: "a".into() }).code(), 7);
-    assert_eq!(not_converted(ConversionError::Cancelled { job_id: None }).code(), 130);
+    assert_eq!(not_converted(ConversionError::Cancelled { job_id: None, takeover: None }).code(), 130);
 }
