@@ -16,7 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use system_tests::{
     Client, ConverterProgram, GatewayProgram, JOBS, Ran, binary, inherited_settings, processes_in,
     send_signal,
@@ -130,13 +131,18 @@ impl Scene {
 
     /// `remote-jobs convert` of notes, without a terminal.
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_for("x-note", arguments)
+    }
+
+    /// The same of another type.
+    fn command_for(&self, content_type: &str, arguments: &[&str]) -> Command {
         let home = self.path("here");
         let mut command = Command::new(binary("remote-jobs"));
         for name in inherited_settings() {
             command.env_remove(name);
         }
         command
-            .args(["convert", "--type", "x-note"])
+            .args(["convert", "--type", content_type])
             .args(arguments)
             .env("HOME", &home)
             .env("MORAG_API_BASE_URL", &self.gateway.url)
@@ -152,6 +158,20 @@ impl Scene {
 
     async fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(&mut self.command(arguments)).await
+    }
+
+    /// Does the next job as a worker would that makes this of it.
+    async fn complete_the_next_with(&self, content: &str) {
+        self.until("job that waits", async |scene| {
+            scene.statuses().await.iter().any(|status| status == "pending")
+        })
+        .await;
+        let poll = json!({"worker_id": "by-hand", "content_types": ["x-note"]});
+        let claim = self.admin.post(&format!("{JOBS}/poll"), &poll).await.ok();
+        let text = |field: &str| claim[field].as_str().unwrap().to_owned();
+        let (path, result) =
+            (format!("{JOBS}/{}/result", text("job_id")), json!({"success": true, "content": content}));
+        self.admin.leased(Method::PUT, &path, &text("lease_token"), &result).await.ok();
     }
 
     /// What was saved under this name.
@@ -341,6 +361,44 @@ async fn what_was_begun_remotely_is_not_converted_here_when_that_is_not_wanted()
     ran.refused(1, &["This one is bad."]);
     let ran = scene.run(&[&bad]).await;
     ran.refused(1, &["cannot be converted on this machine", "The remote conversion failed"]);
+    assert_eq!(scene.statuses().await, ["failed"; 2]);
+    let ran = scene.run(&[&bad]).await;
+    ran.refused(1, &["cannot be converted on this machine", "The remote conversion failed"]);
+    assert_eq!(scene.statuses().await, ["failed"; 3], "it is not tried anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_remotely_is_waited_for_also_when_it_would_be_begun_here_now() {
+    let scene = Scene::with_worker().await;
+    scene.conversions_wait("remote");
+    let (file, other) = (scene.file("a.note", "words"), scene.file("b.note", "other words"));
+    let mut killed = scene.command(&[&file, "--no-fallback"]).spawn().unwrap();
+    scene.until("job that runs", async |scene| scene.statuses().await == ["processing"]).await;
+    killed.kill().await.unwrap();
+    scene.admin.post("/api/v1/queues/x-note/pause", &json!({})).await.ok();
+
+    let ran = scene.run(&[&other, "--no-fallback"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "here: other words\n"), "{ran:?}");
+    scene.conversions_go_on("remote");
+    let ran = scene.run(&[&file, "--no-fallback"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "remote: words\n"), "{ran:?}");
+    assert_eq!(scene.statuses().await, ["completed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_job_without_a_document_does_not_stand_in_the_way_of_another_try() {
+    let scene = Scene::start().await;
+    let file = scene.file("a.note", "words");
+    let first = scene.command(&[&file, "--remote"]).spawn().unwrap();
+    scene.complete_the_next_with("").await;
+    let first = first.wait_with_output().await.unwrap();
+    assert_eq!(first.status.code(), Some(1), "{first:?}");
+
+    let second = scene.command(&[&file, "--remote"]).spawn().unwrap();
+    scene.complete_the_next_with("# Words").await;
+    let second = second.wait_with_output().await.unwrap();
+    assert_eq!((second.status.code(), &*second.stdout), (Some(0), &b"# Words\n"[..]), "{second:?}");
+    assert_eq!(scene.statuses().await, ["completed"; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,8 +420,15 @@ async fn an_interrupted_command_says_how_to_go_on_and_leaves_nothing_running_her
     assert_eq!(job.1, "processing", "the job goes on");
 
     scene.conversions_wait("here");
-    for signal in ["INT", "TERM", "HUP"] {
-        let running = scene.command(&[&file, "--local"]).spawn().unwrap();
+    let checked = DESCRIPTION.replace("saying", "checked").replace("x-note", "x-checked");
+    let checked = format!("{checked}requires: [sleep, '600']\n");
+    fs::write(scene.path("here/converters/checked.yaml"), checked).unwrap();
+    // While it is converted, and while it is found out what could convert it.
+    let types = ["x-note", "x-checked"];
+    for (signal, of_type) in
+        ["INT", "TERM", "HUP"].into_iter().flat_map(|signal| types.map(|name| (signal, name)))
+    {
+        let running = scene.command_for(of_type, &[&file, "--local"]).spawn().unwrap();
         scene.until("conversion here", async |scene| scene.processes_here() > 0).await;
         send_signal(signal, i64::from(running.id().unwrap()));
         let output = running.wait_with_output().await.unwrap();

@@ -3,12 +3,14 @@
     celery --app celery_ingest worker
 
 It stands in for `enhanced_ingest_file_task` of the original with its RemoteJobCreator, under the same name, arguments,
-stages and answer. `convert_locally` and `store` are the two places for a service's own code.
+stages and answer. `convert_locally` and `store` are the two places for a service's own code. CELERY_BROKER_URL and
+CELERY_RESULT_BACKEND say where Celery's broker and results are.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from functools import lru_cache
 from typing import Any, Dict, List, Optional
 
@@ -19,6 +21,10 @@ import remote_jobs
 app = Celery("ingestion", broker=os.environ.get("CELERY_BROKER_URL"), backend=os.environ.get("CELERY_RESULT_BACKEND"))
 # A task whose worker dies is run again under its own id, and goes on with the remote job that is there.
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, task_track_started=True)
+# Redis and SQS deliver a message again that is not acknowledged within so many seconds, also while its task still runs.
+# That must be longer than a task (remote_timeout, then the local conversion, then storing) and than celery_webhook's
+# timer, which is remote_timeout. RabbitMQ does so after its `consumer_timeout`, 30 minutes if nobody sets it.
+app.conf.broker_transport_options = {"visibility_timeout": 12 * 3600}
 
 OURS = {
     "remote",
@@ -43,8 +49,12 @@ def convert_locally(task: remote_jobs.ConversionTask) -> remote_jobs.Converted:
         return remote_jobs.Converted(file.read())
 
 
-def store(content: str, metadata: Dict[str, Any], options: Dict[str, Any]) -> int:
-    """Chunking, embedding and the vector database go here; gives the number of chunks. It may be repeated."""
+def store(task_id: str, content: str, metadata: Dict[str, Any], options: Dict[str, Any]) -> int:
+    """Chunking, embedding and the vector database go here; gives the number of chunks.
+
+    It may be called again for a task, even at the same time. So the chunks' ids must follow from the task's id and the
+    chunks' numbers, and be written as an upsert.
+    """
     return len(content.split("\n\n"))
 
 
@@ -79,7 +89,22 @@ class Stages:
             self.enter("local_processing", 0.4)
 
 
-@app.task(bind=True, name="enhanced_ingest_file_task")
+class Asked(Task):
+    """A task whose message says when it was asked for: delivered again, it has no more time than at first."""
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        options["headers"] = {"asked_at": time.time(), **(options.get("headers") or {})}
+        return super().apply_async(args, kwargs, **options)
+
+
+def deadline(task: Task, options: Dict[str, Any]) -> float:
+    """When the remote conversion must be over, in seconds since 1970."""
+    # Whoever sends the task by its name alone sends no time with it.
+    asked_at = (task.request.headers or {}).get("asked_at") or time.time()
+    return float(asked_at) + (options.get("remote_timeout") or 1800)
+
+
+@app.task(bind=True, base=Asked, name="enhanced_ingest_file_task")
 def enhanced_ingest_file_task(
     self: Task, file_path: str, content_type: Optional[str] = None, task_options: Optional[Dict[str, Any]] = None
 ) -> Dict[str, Any]:
@@ -94,20 +119,20 @@ def enhanced_ingest_file_task(
         local=convert_locally,
         requested=bool(options.get("remote")),
         fallback_to_local=options.get("fallback_to_local") is not False,
-        remote_timeout=options.get("remote_timeout") or 1800,
+        deadline=deadline(self, options),
         on_event=stages.told,
     )
     stages.enter("storing", 0.7)
-    answer = complete(outcome, options)
+    answer = complete(self.request.id, outcome, options)
     stages.enter("completed", 1.0)
     return answer
 
 
-def complete(outcome: remote_jobs.Outcome, options: Dict[str, Any]) -> Dict[str, Any]:
+def complete(task_id: str, outcome: remote_jobs.Outcome, options: Dict[str, Any]) -> Dict[str, Any]:
     """Stores what was converted, and says so as the original does."""
     method = outcome.method.value
     metadata = {**outcome.converted.metadata, **(options.get("metadata") or {})}
-    stored = store(outcome.converted.content, {**metadata, "processing_method": method}, options)
+    stored = store(task_id, outcome.converted.content, {**metadata, "processing_method": method}, options)
     return {
         "success": True,
         "chunks_stored": stored,

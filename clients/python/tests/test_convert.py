@@ -59,7 +59,7 @@ def test_without_a_live_worker_only_the_question_is_asked(convert, client, gatew
     assert outcome.converted.content == "# Local" and outcome.method is rj.Method.LOCAL
     assert (outcome.decision.reason, outcome.takeover) == (rj.Reason.NO_LIVE_WORKER, rj.Takeover.NO_JOB)
     assert outcome.decision.figures.live_workers == 0
-    assert [request.method for request in client.requests] == ["GET"] * 3
+    assert [request.method for request in client.requests] == ["GET"] * 2, "for earlier jobs and for workers"
     assert kinds(events) == ["Decided", "Local"]
     assert gateway.jobs_of(task_id) == []
 
@@ -156,7 +156,7 @@ def test_of_every_race_one_result_continues(convert, client, worker, content_typ
 
 
 def test_after_a_crash_the_same_job_is_waited_for(convert, client, worker, gateway, task_id):
-    class Crash(Exception):
+    class Crash(BaseException):
         pass
 
     def crash(event):
@@ -289,19 +289,28 @@ def test_what_is_wrong_with_the_source_is_said_before_anything_is_asked(convert,
         source.write_bytes(content)
     with pytest.raises(rj.FileUnusable, match=r"talk\.mp3"):
         convert(source=source)
-    with pytest.raises(rj.InvalidArgument, match="web or youtube"):
-        convert(source="https://example.org/talk.mp3")
+    with pytest.raises(rj.InvalidArgument, match="web, youtube or x-"):
+        convert(source="https://example.org/talk.mp3", content_type="audio")
+    with pytest.raises(rj.InvalidArgument, match="%20"):
+        convert(source="https://example.org/a talk", content_type="web")
     with pytest.raises(rj.InvalidArgument, match="task id"):
         convert(task_id="a\nb")
     assert client.requests == []
 
 
-def test_a_url_is_handed_on_without_an_upload(kind, gateway):
-    settings = gateway.settings(content_types=("web",))
-    client, worker = Both(kind, settings), Worker(gateway, "web")
+@pytest.mark.parametrize("content_type", ["web", "x-feed"])
+def test_a_url_is_handed_on_without_an_upload(kind, gateway, content_type):
+    settings = gateway.settings(content_types=(content_type,))
+    client, worker = Both(kind, settings), Worker(gateway, content_type)
     worker.announce()
     with worker.doing(lambda job: worker.complete(job, f"# {worker.source(job).decode().strip()}")):
-        outcome = client.convert("https://example.org/page", task_id=f"page {kind}", local=lambda task: "# Local")
+        # The control plane knows the scheme in small letters only.
+        outcome = client.convert(
+            "HTTPS://example.org/page",
+            task_id=f"page {content_type} {kind}",
+            content_type=content_type,
+            local=lambda task: "# Local",
+        )
     assert outcome.converted.content == "# https://example.org/page"
 
 
@@ -406,6 +415,17 @@ def test_a_remote_result_that_is_there_after_the_local_work_wins(kind, file, loc
     outcome, _, events = scripted(kind, file, answers, local=local)
     assert outcome.method is rj.Method.REMOTE and outcome.converted.content == "# Remote"
     assert [type(event).__name__ for event in events][-3:] == ["FallingBack", "Local", "RemoteAfterAll"]
+
+
+def test_a_creation_whose_answer_was_lost_is_ended_after_the_local_work_if_not_before(kind, file):
+    answers = {
+        "POST /remote-jobs": UNREACHED,
+        # Away while the local conversion began, and back when it was over.
+        "GET /remote-jobs": [{"jobs": []}, *[UNREACHED] * 5, {"jobs": [{"job_id": "j"}]}],
+    }
+    outcome, transport, _ = scripted(kind, file, answers)
+    assert (outcome.takeover, outcome.remote_job_id) == (rj.Takeover.CONFIRMED, "j")
+    assert outcome.converted.content == "# Local" and transport.calls()[-1] == "POST /remote-jobs/j/cancel"
 
 
 def test_a_creation_whose_answer_was_lost_is_found_and_ended(kind, file):
@@ -516,6 +536,75 @@ def test_a_late_job_costs_what_the_timeout_says_and_no_more(kind, monkeypatch, f
     outcome = client.convert(file, task_id="t", local=lambda task: "# Local")
     assert (outcome.fallback.reason, outcome.takeover) == (rj.FallbackReason.DEADLINE, rj.Takeover.CONFIRMED)
     assert clock.now == 1000 + 1800
+
+
+def test_a_job_that_could_not_be_created_in_time_is_told_with_what_stood_in_its_way(kind, monkeypatch, file):
+    Clock(monkeypatch)
+    client = on_the_clock(kind, {"POST /remote-jobs": UNREACHED})
+    outcome = client.convert(file, task_id="t", local=lambda task: "# Local", remote_timeout=0.5)
+    assert outcome.fallback.reason is rj.FallbackReason.DEADLINE
+    assert outcome.fallback.explanation.startswith("No remote job could be created in time: Cannot reach h")
+
+
+def test_before_a_call_is_repeated_at_least_half_of_the_longest_wait_passes(kind, monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr("remote_jobs._api.random.uniform", lambda least, most: least)
+    client = on_the_clock(kind, {"GET /remote-workers": UNREACHED})
+    with pytest.raises(rj.Unreachable):
+        client.workers()
+    assert clock.slept == [0.25, 0.5, 1, 2]
+
+
+def test_without_a_timeout_it_is_that_of_the_original(kind, monkeypatch, file):
+    clock = Clock(monkeypatch)
+    client = on_the_clock(kind, {"GET /remote-jobs/j/status": status("processing")})
+    client.convert(file, task_id="t", local=lambda task: "# Local", remote_timeout=None)
+    assert clock.now == 1000 + 1800
+
+
+@pytest.mark.parametrize("given", ["60", True, float("nan"), float("inf")])
+def test_a_span_that_is_no_number_of_seconds_is_refused(kind, given, file):
+    client = on_the_clock(kind, {})
+    for named in ({"remote_timeout": given}, {"deadline": given}):
+        with pytest.raises(rj.InvalidArgument, match=f"{next(iter(named))} is .*; give a number of seconds"):
+            client.convert(file, task_id="t", local=lambda task: "# Local", **named)
+    with pytest.raises(rj.InvalidArgument, match="within is"):
+        client.decide("audio", within=given)
+    with pytest.raises(rj.InvalidArgument, match="timeout is"):
+        client.wait("j", timeout=given)
+
+
+def test_what_on_event_raises_is_logged_and_holds_nothing_up(convert, worker, caplog):
+    worker.announce()
+
+    def on_event(event):
+        raise ConnectionError("the result backend is away")
+
+    with worker.doing(lambda job: worker.complete(job, "# Remote")):
+        outcome = convert(on_event=on_event)
+    assert outcome.method is rj.Method.REMOTE
+    told = [record.getMessage() for record in caplog.records if record.name == "remote_jobs"]
+    # Once for each kind of event.
+    names = ("Decided", "Uploading", "Created", "Remote")
+    assert told == [f"on_event failed at {name}; the conversion goes on." for name in names]
+
+
+def test_a_callback_that_nobody_would_await_is_refused(kind, file):
+    async def callback(*_):
+        pass
+
+    class Callable:
+        async def __call__(self, *_):
+            pass
+
+    client = on_the_clock(kind, {})
+    for given in (callback, Callable()):
+        with pytest.raises(rj.InvalidArgument, match="on_event must be a plain function"):
+            client.convert(file, task_id="t", local=lambda task: "# Local", on_event=given)
+        with pytest.raises(rj.InvalidArgument, match="progress must be a plain function"):
+            client.upload(file, progress=given)
+        with pytest.raises(rj.InvalidArgument, match="on_change must be a plain function"):
+            client.wait("j", on_change=given)
 
 
 def test_a_control_plane_that_was_away_for_a_while_is_waited_for(kind, monkeypatch, file):

@@ -66,7 +66,20 @@ SLOW = {"run_time": {"conversions": 9, "median_seconds": 60.0, "p90_seconds": 90
             [worker()],
             [queue(waiting=1, **SLOW)],
             "queue_too_long",
-            "1 job waits before it: about 60 s, then 60 s of its own, and 100 s are left.",
+            "1 job is before it: about 60 s, then 60 s of its own, and 100 s are left.",
+        ),
+        (
+            [worker()],
+            [queue(waiting=1, running=1, **SLOW)],
+            "queue_too_long",
+            "2 jobs are before it: about 120 s, then 60 s of its own, and 100 s are left.",
+        ),
+        ([worker()] * 2, [queue(running=1, **SLOW)], "worker_available", "2 live workers take audio."),
+        (
+            [worker()],
+            [queue(running=1, **SLOW)],
+            "queue_too_long",
+            "1 job is before it: about 60 s, then 60 s of its own, and 100 s are left.",
         ),
         (
             [worker()] * 2,
@@ -114,6 +127,26 @@ def test_a_control_plane_that_cannot_be_asked_is_a_reason(kind, answer, reason):
         assert (decision.reason.value, decision.figures) == (reason, None)
 
 
+def test_the_queue_is_asked_for_by_type_and_only_where_somebody_works_on_it(kind):
+    for live, asked in ((True, ["/remote-workers", "/remote-jobs/statistics"]), (False, ["/remote-workers"])):
+        transport = Scripted(
+            {
+                "GET /remote-workers": {"workers": [worker(live=live)], "live_within_seconds": 120},
+                "GET /remote-jobs/statistics": {"queues": []},
+            }
+        )
+        settings = rj.Settings("http://h", "a.b", enabled=True, first_wait=0)
+        Both(kind, settings, transport).decide("audio")
+        urls = [str(request.url) for request in transport.requests]
+        assert urls == [f"http://h/api/v1{path}?content_type=audio" for path in asked]
+
+
+def test_a_live_worker_may_be_among_those_that_were_left_out(kind):
+    workers = httpx.Response(200, json={"workers": [], "live_within_seconds": 120, "more": True})
+    decision = decide(kind, workers, [])
+    assert (decision.reason.value, decision.figures.live_workers) == ("workers_unknown", None)
+
+
 def test_a_question_that_came_too_soon_is_repeated(kind):
     answers = {
         "GET /remote-workers": [httpx.Response(429), {"workers": [worker()], "live_within_seconds": 120}],
@@ -134,7 +167,7 @@ def test_figures_are_kept_as_json(kind):
             "running": 2,
             "run_time_p50_seconds": 60.0,
             "run_time_p90_seconds": 90.0,
-            "expected_wait_seconds": 60.0,
+            "expected_wait_seconds": 180.0,
             "deadline_seconds": 1000,
             "paused": False,
         },
@@ -237,5 +270,6 @@ def test_urls_are_pages_or_videos():
         ("http://[::1]/", "web"),
     ]:
         assert rj.detect_content_type(url) == found, url
-    with pytest.raises(rj.InvalidArgument):
-        rj.detect_content_type("https://")
+    for none in ("https://", "https://example.com/a b", "https://example.com/\n", "https://exa\tmple.com/"):
+        with pytest.raises(rj.InvalidArgument):
+            rj.detect_content_type(none)

@@ -22,6 +22,15 @@ def test_a_file_arrives_and_its_progress_is_told(client, file):
     assert told[0] == (0, 5) and told[-1] == (5, 5) and told == sorted(told)
 
 
+def test_what_the_callback_raises_is_not_blamed_on_the_file(client, file):
+    def progress(done: int, total: int) -> None:
+        if done:
+            raise ConnectionError("the result backend is away")
+
+    with pytest.raises(ConnectionError, match="the result backend is away"):
+        client.upload(file, progress=progress)
+
+
 def test_under_the_same_key_nothing_is_sent_twice(client, file, task_id):
     key = rj.idempotency_key(task_id)
     first = client.upload(file, idempotency_key=key)

@@ -18,7 +18,7 @@ async fn serve(service: &Service, call: Call) -> Result<Response, Error> {
         Verb::Cancel => json(&service.cancel(caller, &call.id, &call.json()?).await?),
         Verb::Retry => json(&service.retry(caller, &call.id).await?),
         Verb::List => json(&service.list(caller, &call.query()?).await?),
-        Verb::Statistics => json(&service.statistics(caller).await?),
+        Verb::Statistics => json(&service.statistics(caller, &call.query()?).await?),
         Verb::ListWorkers => json(&service.list_workers(caller, &call.query()?).await?),
         Verb::Leave => json(&service.leave(caller, &call.id).await?),
         Verb::Delete => json(&service.delete(caller, &call.id).await?),

@@ -154,7 +154,7 @@ fn query(route: &Route) -> &'static [(&'static str, bool, &'static str)] {
             ("limit", false, "integer"),
             ("cursor", false, "string"),
         ],
-        Verb::ListWorkers => &[("content_type", false, "string")],
+        Verb::Statistics | Verb::ListWorkers => &[("content_type", false, "string")],
         Verb::ListEvents => &[("limit", false, "integer"), ("cursor", false, "string")],
         _ => &[],
     }

@@ -1,14 +1,24 @@
 //! `GET /statistics`: what waits, runs and has ended lately.
 
+use domain::ContentType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Of which queues.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StatisticsRequest {
+    /// Only that of this type, which reads less. Older servers tell of all queues nevertheless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub content_type: Option<ContentType>,
+}
 
 /// What waits, runs and has ended lately, of one tenant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StatisticsResponse {
     /// When the queues were counted, by the last sweep that saw every live job. Absent before the first.
     pub as_of: Option<String>,
-    /// One entry for each content type that has live jobs, has ended jobs lately, or is paused.
+    /// One entry for each content type that was asked for and has live jobs, has ended jobs lately, or is paused.
     pub queues: Vec<QueueView>,
 }
 

@@ -6,7 +6,7 @@ use std::{
 
 use api::{
     rfc3339,
-    statistics::{EndedView, QueueView, RunTimeView, StatisticsResponse},
+    statistics::{EndedView, QueueView, RunTimeView, StatisticsRequest, StatisticsResponse},
 };
 use domain::{Bucket, ContentType, Day, Job, Outcome, RunTimes, Status, Tenant, Timestamp};
 use store::{DayCounts, Depth, Depths, Ended};
@@ -73,28 +73,48 @@ impl Service {
         tracing::warn!(job_id = %job.id, cause, "not counted");
     }
 
-    /// What waits, runs and has ended lately.
+    /// What waits, runs and has ended lately. About ten read units for one type, and seven for each of them all.
     ///
     /// # Errors
     /// The store.
-    pub async fn statistics(&self, caller: &Caller) -> Result<StatisticsResponse, Error> {
+    pub async fn statistics(
+        &self,
+        caller: &Caller,
+        request: &StatisticsRequest,
+    ) -> Result<StatisticsResponse, Error> {
         let (tenant, now) = (&caller.tenant, self.now());
-        let looked_up = self.store.statistics.types(tenant).await?;
+        let (counted, pauses) = self.counted(tenant, request.content_type.as_ref()).await?;
         let depths = self.depths(tenant).await?;
-        let counted: Vec<ContentType> = ContentType::KNOWN.into_iter().chain(looked_up.custom).collect();
         let days = self.store.statistics.days(tenant, &counted, &last_days(now)).await?;
         let mut types = BTreeSet::from_iter(counted);
-        types.extend(looked_up.paused.iter().cloned());
-        types.extend(depths.iter().flat_map(|depths| depths.queues.keys().cloned()));
+        if request.content_type.is_none() {
+            types.extend(pauses.iter().cloned());
+            types.extend(depths.iter().flat_map(|depths| depths.queues.keys().cloned()));
+        }
         let queues = types.iter().filter_map(|content_type| {
             let of_type: Vec<_> = days.iter().filter(|day| day.content_type == *content_type).collect();
             let depth = depths.as_ref().and_then(|depths| depths.queues.get(content_type));
-            let paused = looked_up.paused.contains(content_type);
+            let paused = pauses.contains(content_type);
             let seen = paused || depth.is_some() || !of_type.is_empty();
             seen.then(|| view(content_type, paused, depth, &of_type, now))
         });
         let queues = queues.collect();
         Ok(StatisticsResponse { as_of: depths.map(|depths| rfc3339(depths.seen_at)), queues })
+    }
+
+    /// The types of which ends may have been counted, and those whose queue is paused, or `only` one type.
+    async fn counted(
+        &self,
+        tenant: &Tenant,
+        only: Option<&ContentType>,
+    ) -> Result<(Vec<ContentType>, BTreeSet<ContentType>), Error> {
+        let Some(only) = only else {
+            let looked_up = self.store.statistics.types(tenant).await?;
+            let counted = ContentType::KNOWN.into_iter().chain(looked_up.custom).collect();
+            return Ok((counted, looked_up.paused));
+        };
+        let paused = self.store.queues.is_paused(tenant, only).await?;
+        Ok((vec![only.clone()], paused.then(|| only.clone()).into_iter().collect()))
     }
 
     /// What the last complete sweep saw of a tenant's queues. A tenant without live jobs leaves no row, or an older one.

@@ -143,7 +143,6 @@ fn view(job: &Job, estimated_completion: Option<Timestamp>) -> StatusResponse {
 }
 
 /// Why the job ended, or why its last attempt failed while another is to follow.
-/// Why a job failed, or why its last attempt did.
 pub(crate) fn error_message(job: &Job) -> Option<String> {
     if let Some(ending) = job.ending() {
         return ending.error.map(str::to_owned);

@@ -20,15 +20,15 @@ use crate::{Caller, Error, Service};
 const LONGEST_NOTE: Duration = Duration::from_secs(2);
 /// The soonest that a worker is noted again because it is another than it was, or after a write that failed.
 const SOONEST: Duration = Duration::from_secs(60);
-/// Of how many workers of a tenant one process notes that they were seen. Whoever polls under ever new names fills the
-/// table no further.
+/// Of how many workers of a tenant one process notes at a time that they were seen. Whoever polls under ever new names
+/// has so many rows written in each `seen_every`, and no more.
 const MOST_NOTED: usize = 2000;
 /// The most workers in one answer, and the most running jobs that are looked at for it.
 const MOST_WORKERS: usize = 1000;
 const MOST_RUNNING: usize = 1000;
 /// What was read of a tenant with more workers and jobs than this is good for a while, because it costs as much as many
 /// jobs do and is asked for before each.
-const FEW: usize = 100;
+const FEW: usize = 20;
 const FRESH: Duration = Duration::from_secs(10);
 /// The longest text that is kept of what program a worker is, in characters.
 const LONGEST_VERSION: usize = 100;
@@ -49,9 +49,12 @@ pub(crate) struct Seen<'a> {
 /// What this process knows of workers without asking the table.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    noted: Mutex<HashMap<Tenant, HashMap<WorkerId, Noted>>>,
+    noted: Mutex<HashMap<Tenant, HashMap<Key, Noted>>>,
     read: Mutex<HashMap<Tenant, (Timestamp, Arc<Known>)>>,
 }
+
+/// What tells a worker from others: as names are not always unique, also what it converts. Each has a row of its own.
+type Key = (WorkerId, BTreeSet<ContentType>);
 
 /// What was noted of a worker last.
 #[derive(Debug)]
@@ -59,7 +62,6 @@ struct Noted {
     at: Timestamp,
     /// When it is to be noted again.
     next: Timestamp,
-    content_types: Vec<ContentType>,
     version: Option<String>,
 }
 
@@ -75,7 +77,14 @@ struct Known {
 #[derive(Debug)]
 struct Runs {
     job: JobId,
+    content_type: ContentType,
     heard_at: Timestamp,
+}
+
+impl Seen<'_> {
+    fn key(&self) -> Key {
+        (self.id.clone(), self.content_types.iter().cloned().collect())
+    }
 }
 
 impl Service {
@@ -108,7 +117,8 @@ impl Service {
         Ok(ListWorkersResponse { workers, live_within_seconds: live_within.as_secs(), more: known.more })
     }
 
-    /// Forgets a worker that stops. Its jobs stay its own until their leases end. Doing it again changes nothing.
+    /// Forgets a worker that stops, and others of its name with it: those are noted again by a later poll. Its jobs stay its
+    /// own until their leases end. Doing it again changes nothing.
     ///
     /// # Errors
     /// No name of a worker, or the store.
@@ -194,8 +204,9 @@ impl Roster {
         let version = seen.version.and_then(version);
         let mut tenants = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = tenants.entry(seen.tenant.clone()).or_default();
-        let is_new = match workers.get(seen.id) {
-            Some(noted) if !seen.starting && !noted.is_due(seen.content_types, &version, now) => return None,
+        let key = seen.key();
+        let is_new = match workers.get(&key) {
+            Some(noted) if !seen.starting && !noted.is_due(&version, now) => return None,
             Some(_) => false,
             None if was_noted_elsewhere(seen, every) => return None,
             None => true,
@@ -207,15 +218,9 @@ impl Roster {
                 return None;
             }
         }
+        workers.insert(key, Noted { at: now, next: now.plus(every), version: version.clone() });
         let content_types = seen.content_types.to_vec();
-        let noted = Noted { at: now, next: now.plus(every), content_types, version: version.clone() };
-        let record = WorkerRecord {
-            id: seen.id.clone(),
-            content_types: noted.content_types.clone(),
-            version,
-            seen_at: now,
-        };
-        workers.insert(seen.id.clone(), noted);
+        let record = WorkerRecord { id: seen.id.clone(), content_types, version, seen_at: now };
         drop(tenants);
         if is_new || seen.starting {
             self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(seen.tenant);
@@ -226,7 +231,7 @@ impl Roster {
     /// A worker's row was not written after all.
     fn failed(&self, seen: &Seen<'_>, now: Timestamp) {
         let mut tenants = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(noted) = tenants.get_mut(seen.tenant).and_then(|workers| workers.get_mut(seen.id)) {
+        if let Some(noted) = tenants.get_mut(seen.tenant).and_then(|workers| workers.get_mut(&seen.key())) {
             noted.next = noted.next.min(now.plus(SOONEST));
         }
     }
@@ -234,7 +239,7 @@ impl Roster {
     fn forget(&self, tenant: &Tenant, id: &WorkerId) {
         let mut tenants = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(workers) = tenants.get_mut(tenant) {
-            workers.remove(id);
+            workers.retain(|(known, _), _| known != id);
         }
         drop(tenants);
         self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
@@ -257,10 +262,10 @@ impl Roster {
 }
 
 impl Noted {
-    fn is_due(&self, content_types: &[ContentType], version: &Option<String>, now: Timestamp) -> bool {
-        let same = self.content_types == content_types && self.version == *version;
+    fn is_due(&self, version: &Option<String>, now: Timestamp) -> bool {
+        let changed = self.version != *version;
         // Before `at` it is when the clock was set back.
-        now >= self.next || now < self.at || (!same && now >= self.at.plus(SOONEST))
+        now >= self.next || now < self.at || (changed && now >= self.at.plus(SOONEST))
     }
 }
 
@@ -282,13 +287,17 @@ impl Known {
     fn takes(&mut self, job: &Job, now: Timestamp) {
         let Some(running) = job.running() else { return };
         if job.due_at().is_some_and(|lapses_at| lapses_at > now) {
-            let runs = Runs { job: job.id, heard_at: job.updated_at };
+            let content_type = job.spec.content_type.clone();
+            let runs = Runs { job: job.id, content_type, heard_at: job.updated_at };
             self.running.entry(running.worker.clone()).or_default().push(runs);
         }
     }
 
     fn view(&self, record: &WorkerRecord, was_seen_lately: bool) -> WorkerView {
-        let running = self.running.get(&record.id).map(Vec::as_slice).unwrap_or_default();
+        let of_name = self.running.get(&record.id).into_iter().flatten();
+        // Another worker of the name has claimed what this one does not convert.
+        let running: Vec<&Runs> =
+            of_name.filter(|runs| record.content_types.contains(&runs.content_type)).collect();
         let heard_at = running.iter().map(|runs| runs.heard_at).max();
         let mut jobs: Vec<JobId> = running.iter().map(|runs| runs.job).collect();
         jobs.sort_unstable();

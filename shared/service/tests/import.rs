@@ -179,7 +179,7 @@ async fn nobody_is_told_of_an_end_that_was_elsewhere_and_it_is_not_counted() {
     for shard in 0..EVENT_SHARDS {
         assert!(place.store().events.due(shard, place.now(), 10, None).await.unwrap().hints.is_empty());
     }
-    assert!(place.statistics(&caller()).await.unwrap().queues.is_empty());
+    assert!(place.statistics(&caller(), &Default::default()).await.unwrap().queues.is_empty());
 }
 
 #[tokio::test]

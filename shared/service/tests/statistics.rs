@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use api::{
     manage::CancelRequest,
-    statistics::{EndedView, QueueView},
+    statistics::{EndedView, QueueView, StatisticsRequest},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{Bucket, ContentType, Status};
@@ -14,7 +14,13 @@ use tokio::time::Instant;
 use crate::support::{Held, Place, at, caller, caller_of, failure, problem, success};
 
 async fn queues(place: &Place) -> Vec<QueueView> {
-    place.statistics(&caller()).await.unwrap().queues
+    place.statistics(&caller(), &Default::default()).await.unwrap().queues
+}
+
+/// The queue of one type, if it is told.
+async fn only(place: &Place, content_type: &str) -> Vec<QueueView> {
+    let request = StatisticsRequest { content_type: Some(content_type.parse().unwrap()) };
+    place.statistics(&caller(), &request).await.unwrap().queues
 }
 
 /// The queue of documents, which must be there.
@@ -35,11 +41,11 @@ async fn completed_after(place: &Place, seconds: u64) {
 #[tokio::test]
 async fn nothing_is_told_of_a_tenant_that_has_nothing() {
     let place = Place::new().await;
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!((told.as_of, told.queues.len()), (None, 0));
     place.pass(7);
     place.swept().await;
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!((told.as_of, told.queues.len()), (Some(at(7)), 0));
 }
 
@@ -68,6 +74,24 @@ async fn every_end_is_counted_once_by_how_it_ended() {
     place.retry(&caller(), &cancelled).await.unwrap();
     cancel(&place, &cancelled, false).await;
     assert_eq!(documents(&place).await.ended_24h, EndedView { cancelled: 2, ..ended });
+}
+
+#[tokio::test]
+async fn of_one_type_the_same_is_told_as_among_all() {
+    let place = Place::new().await;
+    completed_after(&place, 7).await;
+    place.claimed().await;
+    place.created_with(|request| request.content_type = "x-own".parse().unwrap()).await;
+    place.pause_queue(&caller(), "video").await.unwrap();
+    place.swept().await;
+    let all = queues(&place).await;
+    let names: Vec<&str> = all.iter().map(|queue| queue.content_type.as_str()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    for queue in &all {
+        let told = only(&place, &queue.content_type).await;
+        assert_eq!(serde_json::to_value(told).unwrap(), serde_json::json!([queue]));
+    }
+    assert!(only(&place, "image").await.is_empty());
 }
 
 #[tokio::test]
@@ -122,7 +146,7 @@ async fn a_custom_type_is_found_and_another_tenants_ends_are_not() {
     }
     let types: Vec<String> = queues(&place).await.into_iter().map(|queue| queue.content_type).collect();
     assert_eq!(types, ["audio", "x-own"]);
-    let told = place.statistics(&caller_of("u", "k")).await.unwrap();
+    let told = place.statistics(&caller_of("u", "k"), &Default::default()).await.unwrap();
     let types: Vec<&str> = told.queues.iter().map(|queue| queue.content_type.as_str()).collect();
     assert_eq!(types, ["video", "x-theirs"]);
 }
@@ -212,7 +236,7 @@ async fn what_is_in_a_queue_is_told_as_the_last_complete_sweep_saw_it() {
     place.pass(2);
     place.swept().await;
     place.pass(4);
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!(told.as_of, Some(at(5)));
     let queue = &told.queues[0];
     assert_eq!((queue.waiting, queue.backing_off, queue.running), (1, 1, 1));
@@ -247,7 +271,7 @@ async fn a_tenant_whose_jobs_have_all_ended_has_none_in_its_queues() {
     cancel(&place, &id, false).await;
     place.pass(5);
     place.swept().await;
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!(
         (told.as_of, told.queues[0].waiting, told.queues[0].oldest_waiting_seconds),
         (Some(at(5)), 0, None)
@@ -259,7 +283,7 @@ async fn a_sweep_that_did_not_see_everything_records_nothing() {
     let place = Place::new().await;
     place.created().await;
     place.sweep(Instant::now()).await.unwrap();
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!((told.as_of, told.queues.len()), (None, 0));
 }
 
@@ -278,12 +302,12 @@ async fn what_an_earlier_sweep_saw_does_not_replace_what_a_later_one_did() {
     // It began before the other and comes late.
     assert!(!sweeps.record(&tenant, &saw(5, 3)).await.unwrap());
     sweeps.completed(&begun, saw(5, 0).seen_at).await.unwrap();
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!((told.as_of, told.queues[0].waiting), (Some(at(10)), 7));
     // A later one replaces it, also where it did not know of the first.
     assert!(sweeps.record(&tenant, &saw(15, 4)).await.unwrap());
     sweeps.completed(&begun, saw(15, 0).seen_at).await.unwrap();
-    let told = place.statistics(&caller()).await.unwrap();
+    let told = place.statistics(&caller(), &Default::default()).await.unwrap();
     assert_eq!((told.as_of, told.queues[0].waiting), (Some(at(15)), 4));
 }
 
@@ -306,5 +330,5 @@ async fn a_paused_queue_is_told_of_even_when_it_is_empty() {
 #[tokio::test]
 async fn statistics_without_a_table_to_reach_say_so() {
     let service = Place::out_of_reach().await;
-    assert_eq!(problem(service.statistics(&caller()).await).0, 503);
+    assert_eq!(problem(service.statistics(&caller(), &Default::default()).await).0, 503);
 }

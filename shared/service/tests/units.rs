@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use api::{
     create::CreateJobRequest, list::ListRequest, poll::PollRequest, result::ReleaseRequest,
-    status::StatusRequest, workers::ListWorkersRequest,
+    statistics::StatisticsRequest, status::StatusRequest, workers::ListWorkersRequest,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Progress;
@@ -194,10 +194,12 @@ async fn what_ends_an_attempt_without_ending_the_job_costs_three_write_units() {
 
 #[tokio::test]
 async fn a_poll_that_finds_nothing_costs_one_read_unit_for_each_type() {
-    let place = Place::with_known_worker().await;
+    let place = Place::new().await;
     for (types, units) in
         [("document", 1.0), ("audio,video", 2.0), ("audio,video,document,image,web,youtube", 6.0)]
     {
+        // The first poll of a worker is noted.
+        place.poll(&caller(), &polling(types), true).await.unwrap();
         let before = place.store().meter.units();
         place.poll(&caller(), &polling(types), true).await.unwrap();
         let after = place.store().meter.units();
@@ -243,11 +245,23 @@ async fn a_page_of_a_list_costs_a_read_unit_for_each_job_and_little_more() {
 async fn statistics_of_a_tenant_with_nothing_cost_less_than_fifty_read_units() {
     let place = Place::new().await;
     let before = place.store().meter.units();
-    place.statistics(&caller()).await.unwrap();
+    place.statistics(&caller(), &Default::default()).await.unwrap();
     let after = place.store().meter.units();
     let read = after.read - before.read;
     println!("read units of the statistics of the six known types: {read}");
     assert!(read < 50.0 && after.write == before.write, "{read}");
+}
+
+#[tokio::test]
+async fn statistics_of_one_type_cost_ten_read_units() {
+    let place = Place::new().await;
+    let before = place.store().meter.units();
+    let request = StatisticsRequest { content_type: Some("audio".parse().unwrap()) };
+    place.statistics(&caller(), &request).await.unwrap();
+    let after = place.store().meter.units();
+    let read = after.read - before.read;
+    println!("read units of the statistics of one type: {read}");
+    assert!(read <= 10.0 && after.write == before.write, "{read}");
 }
 
 #[tokio::test]

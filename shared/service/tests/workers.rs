@@ -54,7 +54,7 @@ async fn a_worker_is_live_for_two_minutes_after_a_poll_was_noted() {
     assert!(worker(&place).await.live);
     place.pass(1);
     assert!(!worker(&place).await.live);
-    poll(&place, &polling("document")).await;
+    poll(&place, &polling("document,x-own")).await;
     let again = worker(&place).await;
     assert_eq!((again.last_seen, again.live, again.version), (at(121), true, None));
 }
@@ -208,17 +208,55 @@ async fn what_a_worker_says_it_is_is_cut_and_has_no_control_characters() {
 #[tokio::test]
 async fn a_worker_that_changes_is_noted_after_a_minute_at_the_earliest() {
     let place = Place::with_rules(|rules| rules.seen_every = Duration::from_secs(600)).await;
-    poll(&place, &polling("document")).await;
+    let of_version = |version: &str| PollRequest { version: Some(version.to_owned()), ..polling("document") };
+    poll(&place, &of_version("own/1")).await;
     place.pass(59);
-    poll(&place, &polling("audio")).await;
-    assert_eq!(worker(&place).await.content_types, ["document"]);
+    poll(&place, &of_version("own/2")).await;
+    assert_eq!(worker(&place).await.version.as_deref(), Some("own/1"));
     place.pass(1);
-    poll(&place, &polling("audio")).await;
-    assert_eq!(worker(&place).await.content_types, ["audio"]);
-    // Setting the clock back does not keep a worker from being noted.
+    poll(&place, &of_version("own/2")).await;
+    assert_eq!(worker(&place).await.version.as_deref(), Some("own/2"));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_no_worker_from_being_noted() {
+    let place = Place::new().await;
+    poll(&place, &polling("document")).await;
     place.set_back(3600);
-    poll(&place, &polling("video")).await;
+    poll(&place, &polling("document")).await;
     assert!(worker(&place).await.live);
+    // From then on it is noted as often as ever.
+    place.pass(3600 - 1);
+    assert!(worker(&place).await.live, "it was seen an hour ahead of the clock");
+    let before = place.store().meter.units().write;
+    place.pass(120);
+    poll(&place, &polling("document")).await;
+    assert!(place.store().meter.units().write > before);
+    assert!(worker(&place).await.live);
+}
+
+#[tokio::test]
+async fn workers_of_one_name_and_different_types_do_not_hide_each_other() {
+    let place = Place::new().await;
+    let id = place.created().await;
+    for types in ["document", "audio,video", "video,audio"] {
+        poll(&place, &polling(types)).await;
+    }
+    let live = async |content_type: &str| {
+        let known = listed(&place, &caller(), Some(content_type)).await.workers;
+        known.into_iter().filter(|worker| worker.live).map(|worker| worker.running_jobs).collect::<Vec<_>>()
+    };
+    assert_eq!(all(&place).await.len(), 2, "in another order they are the same types");
+    assert_eq!(live("document").await, [vec![id]]);
+    assert_eq!(live("audio").await, [Vec::<String>::new()]);
+    // What one of them runs says nothing of the other.
+    place.pass(121);
+    assert_eq!(live("audio").await.len(), 0);
+    poll(&place, &polling("audio,video")).await;
+    assert!(place.leave(&caller(), "gpu-1").await.unwrap().left);
+    assert!(all(&place).await.is_empty(), "a goodbye does not say of which of them it is");
+    poll(&place, &polling("audio,video")).await;
+    assert_eq!(live("video").await.len(), 1, "who is still there is noted by its next poll");
 }
 
 #[tokio::test]
@@ -239,7 +277,7 @@ async fn processes_that_remember_nothing_note_an_idle_worker_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn who_polls_under_ever_new_names_fills_neither_the_table_nor_an_answer() {
+async fn who_polls_under_ever_new_names_has_so_many_rows_written_at_a_time_and_fills_no_answer() {
     let place = Place::new().await;
     for at in 0..2010 {
         poll(&place, &polling_as(&format!("w-{at}"), "document")).await;

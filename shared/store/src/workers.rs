@@ -1,8 +1,11 @@
 //! The rows that say which workers there are.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use domain::{ContentType, Tenant, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     StoreError,
@@ -11,8 +14,11 @@ use crate::{
 };
 
 const PREFIX: &str = "worker#";
+/// How much of the digest of a worker's types is in its key, in bytes. Whose types have the same are one worker.
+const TYPES_DIGEST: usize = 4;
 
-/// The rows of workers in the one DynamoDB table, one for each name that a tenant's workers give themselves.
+/// The rows of workers in the one DynamoDB table, one for each name that a tenant's workers give themselves and the types
+/// that they convert under it: names are not always unique, and a worker must not hide another of other types.
 #[derive(Clone, Debug)]
 pub struct WorkerTable {
     pub(crate) table: Table,
@@ -66,7 +72,7 @@ impl WorkerTable {
     /// [`StoreError`] when the table does not answer.
     pub async fn note(&self, tenant: &Tenant, seen: &WorkerRecord) -> Result<(), StoreError> {
         let row = serde_dynamo::to_item(Row {
-            pk: pk(tenant, &seen.id),
+            pk: pk(tenant, seen),
             day: workers_key(tenant),
             created_at: seen.seen_at.day().begin(),
             types: seen.content_types.clone(),
@@ -80,14 +86,20 @@ impl WorkerTable {
         self.table.put("note worker", row, not_later).await.map(|_| ())
     }
 
-    /// Removes a worker's row. False when there was none.
+    /// Removes the rows of this name, whatever types they say. False when there was none. One read unit for about fifty of
+    /// the tenant's workers, and one write unit for each row, two with the index.
     ///
     /// # Errors
-    /// [`StoreError`] when the table does not answer.
+    /// [`StoreError`] when the table does not answer. Some of the rows may be gone then.
     pub async fn forget(&self, tenant: &Tenant, id: &WorkerId) -> Result<bool, StoreError> {
-        let known = Condition::Is("attribute_exists(pk)", Item::new());
-        let gone = self.table.delete("forget worker", pk(tenant, id), known).await?;
-        Ok(matches!(gone, Put::Written))
+        let pks = self.pks(tenant, usize::MAX).await?;
+        let mut left = false;
+        for pk in pks.into_iter().filter(|pk| id_of_pk(pk).as_ref() == Some(id)) {
+            let known = Condition::Is("attribute_exists(pk)", Item::new());
+            let gone = self.table.delete("forget worker", pk, known).await?;
+            left |= matches!(gone, Put::Written);
+        }
+        Ok(left)
     }
 
     /// At most `most` of a tenant's workers, those that were not seen for days left out first. Half a read unit for each, and
@@ -96,10 +108,19 @@ impl WorkerTable {
     /// # Errors
     /// [`StoreError`] when the table does not answer.
     pub async fn list(&self, tenant: &Tenant, most: usize) -> Result<Workers, StoreError> {
+        // One more, which tells whether there are more.
+        let mut pks = self.pks(tenant, most.saturating_add(1)).await?;
+        let more = pks.len() > most;
+        pks.truncate(most);
+        let items = self.table.get_many("read workers", pks, Freshness::Lately).await?;
+        Ok(Workers { records: items.into_iter().map(|item| decode(tenant, item)).collect(), more })
+    }
+
+    /// The keys of at most `most` of a tenant's workers, of those that were seen on the last day first.
+    async fn pks(&self, tenant: &Tenant, most: usize) -> Result<Vec<String>, StoreError> {
         let (mut pks, mut from) = (Vec::new(), None);
         loop {
-            // One more, which tells whether there are more.
-            let left = (most + 1).saturating_sub(pks.len());
+            let left = most.saturating_sub(pks.len());
             let output = self
                 .table
                 .client
@@ -120,27 +141,37 @@ impl WorkerTable {
             let found = output.items.unwrap_or_default();
             pks.extend(found.iter().filter_map(|item| item.get("pk")?.as_s().ok().cloned()));
             from = output.last_evaluated_key.filter(|key| !key.is_empty());
-            if from.is_none() || pks.len() > most {
-                break;
+            if from.is_none() || pks.len() >= most {
+                return Ok(pks);
             }
         }
-        let more = pks.len() > most;
-        pks.truncate(most);
-        let items = self.table.get_many("read workers", pks, Freshness::Lately).await?;
-        Ok(Workers { records: items.into_iter().map(|item| decode(tenant, item)).collect(), more })
     }
 }
 
-fn pk(tenant: &Tenant, id: &WorkerId) -> String {
-    format!("{PREFIX}{tenant}#{id}")
+fn pk(tenant: &Tenant, worker: &WorkerRecord) -> String {
+    format!("{PREFIX}{tenant}#{}#{}", types_digest(&worker.content_types), worker.id)
+}
+
+/// The same for the same types in another order.
+fn types_digest(content_types: &[ContentType]) -> String {
+    let mut digest = Sha256::new();
+    for content_type in BTreeSet::from_iter(content_types) {
+        // No type has a comma.
+        digest.update(content_type.as_str());
+        digest.update(",");
+    }
+    hex::encode(&digest.finalize()[..TYPES_DIGEST])
+}
+
+fn id_of_pk(pk: &str) -> Option<WorkerId> {
+    // No tenant and no digest has a `#`; a worker's name may.
+    pk.strip_prefix(PREFIX)?.splitn(3, '#').nth(2)?.parse().ok()
 }
 
 fn decode(tenant: &Tenant, item: Item) -> Result<WorkerRecord, StoreError> {
     let what = || format!("a worker of tenant {tenant}");
     let row: Row = serde_dynamo::from_item(item).map_err(|error| unreadable(what(), &error))?;
-    // No tenant has a `#`; a worker's name may.
-    let id = row.pk.strip_prefix(PREFIX).and_then(|pk| pk.split_once('#')?.1.parse().ok());
-    let id = id.ok_or_else(|| StoreError::Unreadable {
+    let id = id_of_pk(&row.pk).ok_or_else(|| StoreError::Unreadable {
         what: what(),
         cause: format!("{:?} is no worker's key", row.pk),
     })?;

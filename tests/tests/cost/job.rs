@@ -38,13 +38,14 @@ impl Courier for Takes {
     }
 }
 
-/// The steps of a job that is created, claimed, reported on and ended, with a webhook that is told.
+/// The steps of a job that is asked about, created, claimed, reported on and ended, with a webhook that is told.
 pub(crate) async fn steps(inputs: &Inputs, job: &Job) -> Vec<Step> {
     let mut life = Life { inputs, functions: Functions::new().await, steps: Vec::new() };
     // A tenant's secret is made once, by whoever asks for it first.
     life.functions.call("GET", "/api/v1/webhook-secret", "", &Value::Null).await.ok();
     // A worker waits already, and is told of the job by a hint.
     life.functions.call("POST", &format!("{JOBS}/poll"), "", &poll(job)).await.ok();
+    life.ask(job).await;
     let source = life.upload(job).await;
     let claimed = life.create_and_claim(job, &source).await;
     let path = format!("{JOBS}/{}", claimed["job_id"].as_str().unwrap());
@@ -86,6 +87,16 @@ impl Life<'_> {
         let spent = Spent::call(self.inputs, &called);
         self.step(what, 1, spent);
         called.ok()
+    }
+
+    /// The ingestion side asks, before it uploads anything, whether somebody would convert it soon.
+    async fn ask(&mut self, job: &Job) {
+        let of_type = format!("content_type={}", job.content_type.as_str());
+        let workers = format!("/api/v1/remote-workers?{of_type}");
+        let known = self.call("the ingestion side asks for workers", "GET", &workers, "", &Value::Null).await;
+        assert_eq!(known["workers"][0]["live"], true);
+        let queue = format!("{JOBS}/statistics?{of_type}");
+        self.call("and how long the queue is", "GET", &queue, "", &Value::Null).await;
     }
 
     async fn upload(&mut self, job: &Job) -> String {

@@ -94,6 +94,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(list),
         case!(list_of_a_task),
         case!(statistics),
+        case!(statistics_of_one_type),
         case!(list_workers),
         case!(leave),
         Case { done_before: Some(404), ..case!(delete) },
@@ -333,6 +334,12 @@ async fn statistics(scene: &Scene) -> Wanted {
     scene.cancelled(json!({})).await;
     scene.ask(&Wanted::Sweep).await.ok();
     call("GET", format!("{JOBS}/statistics"), Value::Null)
+}
+
+async fn statistics_of_one_type(scene: &Scene) -> Wanted {
+    scene.cancelled(json!({})).await;
+    scene.ask(&Wanted::Sweep).await.ok();
+    call("GET", format!("{JOBS}/statistics?content_type=document"), Value::Null)
 }
 
 async fn list_workers(scene: &Scene) -> Wanted {

@@ -147,7 +147,10 @@ fn masked(value: &Value) -> Value {
         Value::Array(values) => values.iter().map(masked).collect(),
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(name, _)| *name != "api_key");
-            fields.map(|(name, value)| (name.clone(), masked(value))).collect()
+            // In one order, because rows are sorted by their text.
+            let fields: BTreeMap<String, Value> =
+                fields.map(|(name, value)| (name.clone(), masked(value))).collect();
+            json!(fields)
         }
         other => other.clone(),
     }

@@ -26,10 +26,10 @@ MOST_RESULT = 1 << 30
 """The largest result document that is read into memory, in bytes."""
 
 TRIES = 5
-"""How often a call is tried, within about ten seconds."""
+"""How often a call is tried, within four to eight seconds."""
 
 PATIENT_TRIES = 7
-"""How often a transfer's piece and its calls are tried, within about a minute."""
+"""How often a transfer's piece and its calls are tried, within a quarter to half a minute."""
 
 _LONGEST_WAIT = 30.0
 _LONGEST_ASKED = 600.0
@@ -95,14 +95,17 @@ class Api:
         answer = yield from self.call("GET", WORKERS, query=query, limit=limit)
         return self._fitting(
             lambda answer: Workers(
-                tuple(Worker.of(worker) for worker in answer["workers"]), float(answer["live_within_seconds"])
+                tuple(Worker.of(worker) for worker in answer["workers"]),
+                float(answer["live_within_seconds"]),
+                bool(answer.get("more")),
             ),
             answer,
         )
 
-    def queues(self, limit: float = CALL) -> Flow[List[Mapping[str, Any]]]:
-        """What waits and runs, for each content type."""
-        answer = yield from self.call("GET", f"{JOBS}/statistics", limit=limit)
+    def queues(self, content_type: str, limit: float = CALL) -> Flow[List[Mapping[str, Any]]]:
+        """What waits and runs of a content type. An older server tells of the others as well."""
+        query = {"content_type": content_type}
+        answer = yield from self.call("GET", f"{JOBS}/statistics", query=query, limit=limit)
         return self._fitting(lambda answer: [dict(queue) for queue in answer["queues"]], answer)
 
     def result(self, job_id: str) -> Flow[Converted]:
@@ -134,7 +137,11 @@ class Api:
         if failed >= tries or not error.retryable or asked > _LONGEST_ASKED:
             raise error
         bound = min(self.settings.first_wait * 2.0 ** (failed - 1), _LONGEST_WAIT)
-        yield Sleep(asked + random.uniform(0, bound))
+        try:
+            yield Sleep(asked + random.uniform(bound / 2, bound))
+        except RemoteJobsError as out_of_time:
+            # Whoever has no more time is told what it was spent on.
+            raise out_of_time from error
 
     @property
     def host(self) -> str:

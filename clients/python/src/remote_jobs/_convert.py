@@ -12,8 +12,18 @@ from ._api import PATIENT_TRIES, Api, is_denied, is_no
 from ._effects import Blocking, Flow, Foreign
 from ._upload import upload
 from ._wait import OutOfTime, before, wait
-from .decision import Decision, Fallback, FallbackReason, Method, Reason, Takeover, by_figures, by_rules
-from .detect import is_url
+from .decision import (
+    Decision,
+    Fallback,
+    FallbackReason,
+    Method,
+    Reason,
+    Takeover,
+    by_figures,
+    by_rules,
+    live_workers,
+)
+from .detect import detect_content_type, is_url, with_small_scheme
 from .errors import (
     Answered,
     Conflict,
@@ -52,8 +62,8 @@ _COMPLETED = frozenset({FallbackReason.UNUSABLE_RESULT, FallbackReason.RESULT_UN
 _LONGEST_END = 10.0
 """How many seconds the remote job's end is waited for before local work begins without it."""
 
-_FETCH = 60.0
-"""How many seconds a result that is there when time is up may take to arrive."""
+_FETCH = 10.0
+"""How many seconds a result that is there when time is up may take to arrive. Local work waits for it."""
 
 _THROTTLED_TRIES = 3
 """How often a question is asked that came too soon after others."""
@@ -89,7 +99,9 @@ class _Attempt:
 
     job_id: Optional[str]
     may_exist: bool = False
-    """Whether its creation was asked for, so that it may exist although no answer came."""
+    """Whether it may exist although it was not found: created by an earlier run, or by a creation without an answer."""
+    asked: bool = False
+    """Whether this run has asked for its creation."""
 
 
 def idempotency_key(task_id: str) -> str:
@@ -183,7 +195,9 @@ def _weigh(api: Api, content_type: str, within: float) -> Flow[Decision]:
     if within <= 0:
         return Decision(Reason.DEADLINE_EXHAUSTED, "No time is left for a remote conversion.")
     workers = yield from _told(api, lambda: api.workers(content_type))
-    queues = yield from _told(api, api.queues)
+    # Where nobody works on it, it decides nothing how long the queue is.
+    asks = workers is None or live_workers(workers, content_type) != 0
+    queues = (yield from _told(api, lambda: api.queues(content_type))) if asks else None
     return by_figures(content_type, within, workers, queues)
 
 
@@ -215,9 +229,10 @@ def _told(api: Api, question: Callable[[], Flow[_T]]) -> Flow[Optional[_T]]:
 def _check_source(task: ConversionTask) -> None:
     """What is wrong with the source is said before anything is asked of anybody."""
     if is_url(task.source):
-        if task.content_type not in ("web", "youtube"):
+        detect_content_type(task.source)
+        if task.content_type not in ("web", "youtube") and not task.content_type.startswith("x-"):
             raise InvalidArgument(
-                f"A URL is converted as web or youtube, not as {task.content_type}; download the file first."
+                f"A URL is converted as web, youtube or x-…, not as {task.content_type}; download the file first."
             )
         return
     with Path(task.source).open("rb") as file:
@@ -249,14 +264,16 @@ def _submit(api: Api, plan: Plan, attempt: _Attempt) -> Flow[str]:
     """Uploads and creates, and gives the job's id."""
     task, key = plan.task, idempotency_key(plan.task.task_id)
     source = task.source
-    if not is_url(source):
+    if is_url(source):
+        source = with_small_scheme(source)
+    else:
         path = Path(source)
         tell = plan.tell
         uploaded = yield from upload(api, path, path.name, key, lambda done, total: tell(Uploading(done, total)))
         source = uploaded.source_file_path
     request = job_request(api, source, task, plan.fallback_to_local, plan.further)
     # From here on there may be a job, whatever is answered.
-    attempt.may_exist = True
+    attempt.may_exist = attempt.asked = True
     try:
         job = yield from api.retrying(lambda: api.create(request, key))
         return job.job_id
@@ -271,7 +288,8 @@ def _submit(api: Api, plan: Plan, attempt: _Attempt) -> Flow[str]:
 def _not_submitted(error: RemoteJobsError, attempt: _Attempt) -> Fallback:
     """Why an upload or a creation came to nothing."""
     if isinstance(error, OutOfTime):
-        return Fallback(FallbackReason.DEADLINE, "The remote job was not over in time.", error)
+        why = f": {error.__cause__}" if error.__cause__ else "."
+        return Fallback(FallbackReason.DEADLINE, f"No remote job could be created in time{why}", error)
     if is_denied(error):
         attempt.may_exist = False
         return Fallback(FallbackReason.UNAUTHORIZED, f"The control plane does not take the API key: {error}", error)
@@ -380,7 +398,7 @@ def _locally(
         converted = _local_result((yield Foreign(plan.local, (plan.task,))), begun)
     except Exception as error:
         failure = error
-    if takeover is Takeover.UNCONFIRMED and attempt.job_id is not None:
+    if takeover is Takeover.UNCONFIRMED and (attempt.job_id is not None or attempt.asked):
         # The control plane may be back. A remote job that was faster still wins.
         takeover = yield from _end(api, plan, attempt, api.settings.questions)
         if takeover is Takeover.COMPLETED_UNUSABLE:

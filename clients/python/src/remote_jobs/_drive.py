@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import ssl
 import time
-from typing import Any, AsyncIterator, Awaitable, Callable, Generator, Iterator, Optional, TypeVar
+from functools import partial
+from typing import Any, AsyncIterator, Awaitable, BinaryIO, Callable, Generator, Iterator, Optional, TypeVar
 
 import httpx
 
@@ -33,7 +34,7 @@ class _Clock:
     def check(self) -> None:
         """Raises TimedOut when it has taken too long."""
         if self._until is not None and time.monotonic() > self._until:
-            raise TimedOut(f"{host_of(self._request.url)} took longer than {self._request.limit:g} s.")
+            raise TimedOut(f"{host_of(self._request.url)} took longer than {self._request.limit:.0f} s.")
 
 
 class _FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -59,14 +60,19 @@ class _FileStream(httpx.SyncByteStream, httpx.AsyncByteStream):
             pieces.close()
 
     def _pieces(self) -> Generator[bytes, None, None]:
-        with self._span.path.open("rb") as file:
-            file.seek(self._span.offset)
+        file = _on_disk(self._open)
+        with file:
             left = self._span.length
             while left:
                 self._clock.check()
-                piece = self._checked(file.read(min(CHUNK, left)))
+                piece = self._checked(_on_disk(partial(file.read, min(CHUNK, left))))
                 left -= len(piece)
                 yield piece
+
+    def _open(self) -> BinaryIO:
+        file = self._span.path.open("rb")
+        file.seek(self._span.offset)
+        return file
 
     def _checked(self, piece: bytes) -> bytes:
         if not piece:
@@ -121,7 +127,8 @@ def _outgoing(request: Request) -> httpx.Request:
 def _failure(error: Exception, request: Request) -> RemoteJobsError:
     host = host_of(request.url)
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-        return TimedOut(f"{host} was silent for {request.silence:g} s; try again, and check the server if it stays so.")
+        silence = f"{host} was silent for {request.silence:.0f} s"
+        return TimedOut(f"{silence}; try again, and check the server if it stays so.")
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)):
         return InvalidArgument(f"The request to {host or 'the server'} cannot be made; check the URL and the API key.")
     reason = "it did not answer in time" if isinstance(error, httpx.ConnectTimeout) else str(error)
@@ -190,8 +197,6 @@ class SyncDriver:
             return body.answer(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _failure(error, request) from None
-        except OSError as error:
-            raise FileUnusable(f"Cannot use the file {error.filename}: {error.strerror or error}.") from error
 
 
 class AsyncDriver:
@@ -247,8 +252,6 @@ class AsyncDriver:
             return body.answer(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _failure(error, request) from None
-        except OSError as error:
-            raise FileUnusable(f"Cannot use the file {error.filename}: {error.strerror or error}.") from error
 
 
 async def _awaited(given: Awaitable[_T]) -> _T:

@@ -121,7 +121,7 @@ def _in_parts(api: Api, path: Path, meter: _Meter, way: Mapping[str, Any]) -> Fl
         yield from api.retrying(
             lambda: api.call("POST", f"{where}/complete", body=body, limit=LONG_CALL), PATIENT_TRIES
         )
-    except RemoteJobsError as failed:
+    except Exception as failed:
         # The parts that arrived would be stored, and paid for, until the store's own cleaning.
         try:
             yield from api.call("POST", f"{where}/abort", body=target)

@@ -45,6 +45,9 @@ def before(until: Optional[float], flow: Flow[_T]) -> Flow[_T]:
                 continue
             try:
                 done = yield effect if over else _cut(effect, left)
+                if isinstance(effect, Sleep) and effect.seconds > left and not over:
+                    # Said where it waits, which knows what for.
+                    over, failed = True, OutOfTime("There is no time left for it.")
             except Exception as error:
                 failed = error
     except StopIteration as end:

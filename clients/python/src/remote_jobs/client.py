@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
+import math
 import time
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Type, Union
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Set, Type, Union
 from uuid import uuid4
 
 import httpx
@@ -18,6 +21,7 @@ from ._effects import Flow
 from ._upload import OnProgress, upload
 from .decision import Decision, by_rules
 from .detect import detect_content_type
+from .errors import InvalidArgument
 from .models import ConversionTask, Converted, Event, Job, Outcome, Uploaded, Workers
 from .settings import Settings, check_content_type
 
@@ -30,6 +34,8 @@ LocalConversion = Callable[[ConversionTask], Union[LocalResult, Awaitable[LocalR
 
 REMOTE_TIMEOUT = 1800.0
 """How many seconds a remote conversion may take altogether, as in the original."""
+
+_LOG = logging.getLogger("remote_jobs")
 
 
 class _Client:
@@ -55,6 +61,7 @@ class _Client:
         self, path: Source, name: Optional[str], key: Optional[str], progress: Optional[OnProgress]
     ) -> Flow[Uploaded]:
         file = Path(path)
+        _check_plain("progress", progress)
         return upload(self._api, file, name or file.name, key or str(uuid4()), progress)
 
     def _create(
@@ -72,8 +79,13 @@ class _Client:
         return self._api.retrying(lambda: self._api.create(request, key))
 
     def _wait(self, job_id: str, timeout: Optional[float], on_change: Optional[Callable[[Job], None]]) -> Flow[Job]:
-        until = None if timeout is None else time.monotonic() + timeout
+        _check_plain("on_change", on_change)
+        until = None if timeout is None else time.monotonic() + _seconds("timeout", timeout)
         return _wait.wait(self._api, job_id, until, on_change)
+
+    def _decide(self, content_type: str, requested: bool, within: Optional[float]) -> Flow[Decision]:
+        left = REMOTE_TIMEOUT if within is None else _seconds("within", within)
+        return _convert.decide(self._api, content_type, requested, left)
 
     def _status(self, job_id: str, wait_seconds: int) -> Flow[Job]:
         return self._api.retrying(lambda: self._api.job(job_id, wait_seconds))
@@ -99,7 +111,7 @@ class _Client:
         local: LocalConversion,
         requested: bool,
         fallback_to_local: bool,
-        remote_timeout: float,
+        remote_timeout: Optional[float],
         deadline: Optional[float],
         remote_job_id: Optional[str],
         on_event: Optional[Callable[[Event], None]],
@@ -107,11 +119,14 @@ class _Client:
     ) -> Flow[Outcome]:
         text = fspath(source)
         task = _task(task_id, text, content_type or detect_content_type(text), options)
-        left = remote_timeout if deadline is None else deadline - time.time()
+        _check_plain("on_event", on_event)
+        left = REMOTE_TIMEOUT if remote_timeout is None else _seconds("remote_timeout", remote_timeout)
+        if deadline is not None:
+            left = _seconds("deadline", deadline) - time.time()
         plan = _convert.Plan(
             task=task,
             local=local,
-            tell=on_event or (lambda event: None),
+            tell=_Teller(on_event) if on_event else (lambda event: None),
             requested=requested,
             fallback_to_local=fallback_to_local,
             until=time.monotonic() + left,
@@ -119,6 +134,37 @@ class _Client:
             remote_job_id=remote_job_id,
         )
         return _convert.convert(self._api, plan)
+
+
+class _Teller:
+    """Calls an `on_event`, of which nothing may hold a conversion up: it has a remote job that must come to an end."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+        self._logged: Set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._on_event(event)
+        except Exception:
+            kind = type(event).__name__
+            # Some events are told often, and what ails one ails the next.
+            if kind not in self._logged:
+                self._logged.add(kind)
+                _LOG.warning("on_event failed at %s; the conversion goes on.", kind, exc_info=True)
+
+
+def _check_plain(name: str, callback: Optional[Callable[..., Any]]) -> None:
+    """Raises InvalidArgument for a coroutine function, which nobody would await."""
+    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):
+        raise InvalidArgument(f"{name} must be a plain function, not a coroutine function; let it start a task.")
+
+
+def _seconds(name: str, given: Any) -> float:
+    """A span or moment as a number. Raises InvalidArgument, which names the argument."""
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        raise InvalidArgument(f"{name} is {given!r}; give a number of seconds.")
+    return float(given)
 
 
 def _task(task_id: str, source: str, content_type: str, options: Optional[Mapping[str, Any]]) -> ConversionTask:
@@ -153,13 +199,15 @@ class RemoteJobs(_Client):
         """Closes its connections."""
         self._driver.http.close()
 
-    def decide(self, content_type: str, requested: bool = True, within: float = REMOTE_TIMEOUT) -> Decision:
+    def decide(
+        self, content_type: str, requested: bool = True, within: Optional[float] = REMOTE_TIMEOUT
+    ) -> Decision:
         """Where to convert what must be there within so many seconds, and why.
 
         The rules come first. Then the control plane is asked for its workers and queues, for 5 seconds at most. Nothing
         is uploaded, and nothing raised: a control plane that cannot be asked is a reason too.
         """
-        return self._driver.run(_convert.decide(self._api, content_type, requested, within))
+        return self._driver.run(self._decide(content_type, requested, within))
 
     def convert(
         self,
@@ -171,7 +219,7 @@ class RemoteJobs(_Client):
         options: Optional[Mapping[str, Any]] = None,
         requested: bool = True,
         fallback_to_local: bool = True,
-        remote_timeout: float = REMOTE_TIMEOUT,
+        remote_timeout: Optional[float] = REMOTE_TIMEOUT,
         deadline: Optional[float] = None,
         remote_job_id: Optional[str] = None,
         on_event: Optional[Callable[[Event], None]] = None,
@@ -189,8 +237,15 @@ class RemoteJobs(_Client):
         completed, so whatever continues a task must do so by one conditional write.
 
         Under one `task_id` there is one upload and one remote job, however often this is called: after a crash it goes
-        on where it was. `remote_timeout` begins with each call; `deadline`, in seconds since 1970, does not.
+        on where it was. `remote_timeout` (without one 1800 s) begins with each call; `deadline`, in seconds since 1970,
+        does not.
         `remote_job_id` is what an earlier run was told by Created, where the caller remembers it.
+
+        Falling back has a bound: `local` is called at the latest 30 seconds after the deadline, or after the call if
+        that is later. So long the questions (5 s), a look at the job of an earlier run (5 s), its end (10 s) and the
+        arrival of a result that is there when time is up (10 s) may take.
+
+        `on_event` is a plain function that is told everything on the way. What it raises is logged, no more.
 
         Raises what `local` raises, with the remote failure as its `__cause__`; ConversionFailed when the remote
         conversion came to nothing and `fallback_to_local` is false; FileUnusable when there is no such file.
@@ -313,13 +368,15 @@ class AsyncRemoteJobs(_Client):
         """Closes its connections."""
         await self._driver.http.aclose()
 
-    async def decide(self, content_type: str, requested: bool = True, within: float = REMOTE_TIMEOUT) -> Decision:
+    async def decide(
+        self, content_type: str, requested: bool = True, within: Optional[float] = REMOTE_TIMEOUT
+    ) -> Decision:
         """Where to convert what must be there within so many seconds, and why.
 
         The rules come first. Then the control plane is asked for its workers and queues, for 5 seconds at most. Nothing
         is uploaded, and nothing raised: a control plane that cannot be asked is a reason too.
         """
-        return await self._driver.run(_convert.decide(self._api, content_type, requested, within))
+        return await self._driver.run(self._decide(content_type, requested, within))
 
     async def convert(
         self,
@@ -331,7 +388,7 @@ class AsyncRemoteJobs(_Client):
         options: Optional[Mapping[str, Any]] = None,
         requested: bool = True,
         fallback_to_local: bool = True,
-        remote_timeout: float = REMOTE_TIMEOUT,
+        remote_timeout: Optional[float] = REMOTE_TIMEOUT,
         deadline: Optional[float] = None,
         remote_job_id: Optional[str] = None,
         on_event: Optional[Callable[[Event], None]] = None,
@@ -349,8 +406,15 @@ class AsyncRemoteJobs(_Client):
         completed, so whatever continues a task must do so by one conditional write.
 
         Under one `task_id` there is one upload and one remote job, however often this is called: after a crash it goes
-        on where it was. `remote_timeout` begins with each call; `deadline`, in seconds since 1970, does not.
+        on where it was. `remote_timeout` (without one 1800 s) begins with each call; `deadline`, in seconds since 1970,
+        does not.
         `remote_job_id` is what an earlier run was told by Created, where the caller remembers it.
+
+        Falling back has a bound: `local` is called at the latest 30 seconds after the deadline, or after the call if
+        that is later. So long the questions (5 s), a look at the job of an earlier run (5 s), its end (10 s) and the
+        arrival of a result that is there when time is up (10 s) may take.
+
+        `on_event` is a plain function that is told everything on the way. What it raises is logged, no more.
 
         Raises what `local` raises, with the remote failure as its `__cause__`; ConversionFailed when the remote
         conversion came to nothing and `fallback_to_local` is false; FileUnusable when there is no such file.

@@ -158,14 +158,20 @@ def by_figures(
     content_type: str, within: float, workers: Optional[Workers], queues: Optional[Sequence[Mapping[str, Any]]]
 ) -> Decision:
     """What the server's answers come to. `workers` and `queues` are None where they were not told."""
-    live = None if workers is None else len(workers.live(content_type))
+    live = None if workers is None else live_workers(workers, content_type)
     figures = _figures(content_type, within, live, queues)
     reason, explanation = _verdict(content_type, within, workers, figures)
     return Decision(reason, explanation, figures)
 
 
+def live_workers(workers: Workers, content_type: str) -> Optional[int]:
+    """How many live workers take a type; None when there may be some among those that were left out of the answer."""
+    live = len(workers.live(content_type))
+    return live if live or not workers.more else None
+
+
 def _verdict(content_type: str, within: float, workers: Optional[Workers], figures: Figures) -> Tuple[Reason, str]:
-    if workers is not None and not figures.live_workers:
+    if workers is not None and figures.live_workers == 0:
         seconds = workers.live_within_seconds
         return Reason.NO_LIVE_WORKER, f"No worker that takes {content_type} has been seen in the last {seconds:g} s."
     if figures.paused:
@@ -175,7 +181,7 @@ def _verdict(content_type: str, within: float, workers: Optional[Workers], figur
         half = f"Half of the conversions of {content_type} took longer than {median:.0f} s"
         return Reason.TOO_SLOW, f"{half}, and {within:.0f} s are left."
     if median is not None and wait is not None and wait + median > within:
-        before = f"{_jobs_before(figures.queue_depth)}: about {wait:.0f} s"
+        before = f"{_jobs_ahead(figures)}: about {wait:.0f} s"
         return Reason.QUEUE_TOO_LONG, f"{before}, then {median:.0f} s of its own, and {within:.0f} s are left."
     if figures.live_workers is None:
         return Reason.WORKERS_UNKNOWN, "The server does not tell its workers, so the job is tried."
@@ -186,6 +192,16 @@ def _verdict(content_type: str, within: float, workers: Optional[Workers], figur
 
 def _jobs_before(waiting: Optional[int]) -> str:
     return "1 job waits before it" if waiting == 1 else f"{waiting or 0} jobs wait before it"
+
+
+def _ahead(waiting: int, running: int, workers: Optional[int]) -> int:
+    """How many jobs must end before a worker is free: all that wait, and as many that run as leave no worker free."""
+    return waiting + max(0, running + 1 - max(1, workers or 1))
+
+
+def _jobs_ahead(figures: Figures) -> str:
+    ahead = _ahead(figures.queue_depth or 0, figures.running or 0, figures.live_workers)
+    return "1 job is before it" if ahead == 1 else f"{ahead} jobs are before it"
 
 
 def _figures(
@@ -200,14 +216,15 @@ def _figures(
     queue: Mapping[str, Any] = next((queue for queue in queues if queue.get("content_type") == content_type), {})
     times: Mapping[str, Any] = queue.get("run_time") or {}
     median: Optional[float] = times.get("median_seconds")
-    waiting = int(queue.get("waiting") or 0)
+    waiting, running = int(queue.get("waiting") or 0), int(queue.get("running") or 0)
+    ahead = _ahead(waiting, running, workers)
     return Figures(
         deadline_seconds=int(within),
         live_workers=workers,
         queue_depth=waiting,
-        running=int(queue.get("running") or 0),
+        running=running,
         run_time_p50_seconds=median,
         run_time_p90_seconds=times.get("p90_seconds"),
-        expected_wait_seconds=None if median is None else waiting * median / max(1, workers or 1),
+        expected_wait_seconds=None if median is None else ahead * median / max(1, workers or 1),
         paused=bool(queue.get("paused")),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Optional
+from unicodedata import category
 from urllib.parse import urlsplit
 
 from .errors import FileUnusable, InvalidArgument
@@ -66,9 +67,17 @@ def is_url(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
 
 
+def with_small_scheme(url: str) -> str:
+    """A URL as the control plane takes it, which knows its scheme in small letters only."""
+    scheme, colon, rest = url.partition(":")
+    return scheme.lower() + colon + rest
+
+
 def _of_url(url: str) -> str:
+    if any(character.isspace() or category(character) == "Cc" for character in url):
+        raise InvalidArgument("A URL has no spaces and no control characters; write a space as %20.")
     try:
-        host = (urlsplit(url.strip()).hostname or "").rstrip(".")
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         host = ""
     if not host:

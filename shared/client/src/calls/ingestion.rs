@@ -6,7 +6,7 @@ use api::{
     list::{ListRequest, ListResponse},
     manage::{CancelRequest, DeleteResponse, ManageResponse, RetryRequest},
     result::ResultDocument,
-    statistics::StatisticsResponse,
+    statistics::{StatisticsRequest, StatisticsResponse},
     status::{StatusRequest, StatusResponse},
     uploads::{
         AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
@@ -119,6 +119,14 @@ impl Client {
     /// As of any call.
     pub async fn statistics(&self) -> Result<StatisticsResponse, Error> {
         self.get(&jobs("/statistics")).await
+    }
+
+    /// As [`Client::statistics`], of the queues that are asked for. A server that is older than this tells of all.
+    ///
+    /// # Errors
+    /// As of any call.
+    pub async fn statistics_of(&self, request: &StatisticsRequest) -> Result<StatisticsResponse, Error> {
+        self.get_with(&jobs("/statistics"), request, CALL).await
     }
 
     /// The tenant's workers.

@@ -128,7 +128,13 @@ async fn the_ingestion_sides_calls_have_their_routes() {
     assert_eq!(client.delete_job("j/1").await.unwrap().deleted_objects, 2);
     assert_eq!(last(&server), (Verb::Delete, "j/1".into(), false));
     client.statistics().await.unwrap();
-    assert_eq!(last(&server).0, Verb::Statistics);
+    assert_eq!((last(&server).0, server.seen().pop().unwrap().query.as_str()), (Verb::Statistics, ""));
+    let request = api::statistics::StatisticsRequest { content_type: "x-a".parse().ok() };
+    client.statistics_of(&request).await.unwrap();
+    assert_eq!(
+        (last(&server).0, server.seen().pop().unwrap().query.as_str()),
+        (Verb::Statistics, "content_type=x-a")
+    );
     let request = api::workers::ListWorkersRequest { content_type: "x-a".parse().ok() };
     assert!(client.list_workers(&request).await.unwrap().workers[0].live);
     assert_eq!(
