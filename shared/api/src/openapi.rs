@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_document() {
-        insta::assert_json_snapshot!(document());
+        // Other crates of a build decide whether maps keep their order.
+        insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!(document()) });
     }
 
     #[test]
