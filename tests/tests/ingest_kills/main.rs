@@ -240,7 +240,10 @@ impl Place {
         let posted = self.tasks.lock().unwrap()[&document.id].clone();
         let of_it = ended.iter().filter(|task| task["document_id"] == *document.id);
         let tasks: Vec<&str> = of_it.map(|task| task["task_id"].as_str().unwrap()).collect();
-        assert!(posted.iter().all(|id| tasks.contains(&id.as_str())), "seed {seed}: {posted:?} and {tasks:?}");
+        assert!(
+            posted.iter().all(|id| tasks.contains(&id.as_str())),
+            "seed {seed}: {posted:?} and {tasks:?}"
+        );
         for task_id in tasks {
             let task = self.client.task(task_id).await.unwrap();
             assert_eq!(task["status"], "SUCCESS", "seed {seed}: {task:#}");
