@@ -137,7 +137,9 @@ impl Scene {
     /// The same of another type.
     fn command_for(&self, content_type: &str, arguments: &[&str]) -> Command {
         let home = self.path("here");
-        let mut command = Command::new(binary("remote-jobs"));
+        // Whoever runs the tests may have closed their ears to SIGHUP, as nohup does, and the command would, too.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(binary("remote-jobs"));
         for name in inherited_settings() {
             command.env_remove(name);
         }
